@@ -1,0 +1,1 @@
+"""One module a property; pure functions of a history."""

@@ -1,0 +1,1 @@
+"""The engine: one test from operations to verdict. See ARCHITECTURE.md."""

@@ -1,0 +1,1 @@
+"""Where nodes run and how they break."""

@@ -1,0 +1,1 @@
+"""Generators: which operation comes next, as immutable values."""

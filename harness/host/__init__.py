@@ -1,0 +1,1 @@
+"""The effect boundary: what a node program may do."""

@@ -1,0 +1,59 @@
+"""What the engine needs to know of a system under test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from harness.cluster.contract import Cluster, NodeSpec
+from harness.nemesis import View
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """How to start a node: arguments (without a shell), environment on top of the harness's own,
+    and files to write first, by absolute path."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class System(Protocol):
+    """How one system is started, when it is ready, who leads, and which libraries speak to it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def peer_ports(self) -> Sequence[str]:
+        """Names of the ports on which nodes talk to each other; each passes its own proxies."""
+        ...
+
+    @property
+    def own(self) -> bool:
+        """Whether the nodes are this project's, so that sim and `--disk volatile` are possible."""
+        ...
+
+    def command(self, spec: NodeSpec) -> Command: ...
+
+    async def ready(self, cluster: Cluster, node: str) -> bool:
+        """Whether the node serves. Called again and again until a deadline; must not hang."""
+        ...
+
+    async def view(self, cluster: Cluster) -> View:
+        """Who leads what, as far as the nodes that answer now can tell."""
+        ...
+
+    def port(self, workload: str, library: str | None) -> Callable[..., Any]:
+        """The adapter of a client library to the workload's port.
+
+        Raises:
+            UsageError: this system has no such library or cannot serve that workload.
+        """
+        ...
+
+    def stats(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Numbers of the run for the verdict (elections, ISR shrinks), from two `facts`."""
+        ...

@@ -1,0 +1,80 @@
+"""What a workload gives to the engine: operations, who performs them, and who judges them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from harness.checker import Check
+from harness.client import Client
+from harness.errors import UsageError
+
+SomeOptions = TypeVar("SomeOptions", bound="Options")
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """Base of a workload's or system's typed options; on the command line `-o max-txn=4`."""
+
+
+def parse_options(cls: type[SomeOptions], given: Mapping[str, Any]) -> SomeOptions:
+    """Typed options from text or JSON values.
+
+    Raises:
+        UsageError: an unknown key or a value of the wrong type; the message lists what exists.
+    """
+    try:
+        return msgspec.convert(dict(given), cls, strict=False)
+    except msgspec.ValidationError as error:
+        known = ", ".join(
+            f"{field.encode_name}={field.default!r}" for field in msgspec.structs.fields(cls)
+        )
+        raise UsageError(f"option not understood: {error}; known options: {known}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How hard to drive a workload; from the command line, for its generator."""
+
+    nodes: int = 3
+    concurrency: int = 6
+    rate: float = 200.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A workload with its options applied.
+
+    Attributes:
+        client: the client that `open` is called on for each process.
+        generator: client operations of the main phase, without rate and time limit.
+        final_generator: client operations after healing (final reads), or None. It must end by
+            itself, with a deadline of its own.
+        checks: who judges the history, by name.
+        reads: operations without effect, which fail definitely however they fail.
+        promises: the options that the contract is derived from (acks, idempotence, …).
+    """
+
+    name: str
+    options: Options
+    client: Client
+    generator: Any
+    checks: Mapping[str, Check]
+    final_generator: Any = None
+    reads: frozenset[str] = frozenset()
+    promises: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Factory(Protocol):
+    """What a workload's module exports as `workload`; `Options` and `checks` stand beside it.
+
+    Args:
+        options: the module's own `Options`.
+        load: how hard to drive it.
+        port: the client library's side of the workload's small interface, from the system.
+    """
+
+    def __call__(self, options: Any, load: Load, port: Callable[..., Any]) -> Workload: ...

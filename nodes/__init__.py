@@ -1,0 +1,1 @@
+"""The project's own servers, run as `python -m nodes.NAME`."""

@@ -1,0 +1,1 @@
+"""Raft, for every node that needs agreement; knows nothing of brokers or caches."""

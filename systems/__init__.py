@@ -1,0 +1,1 @@
+"""One module a system under test: how it starts, when it is ready, who leads."""

@@ -1,0 +1,1 @@
+"""One module a client library, adapted to the ports of the workloads."""

@@ -1,0 +1,1 @@
+"""One module a workload: operations, generator, and which checkers judge it."""
