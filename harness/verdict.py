@@ -139,6 +139,10 @@ class Verdict:
             self, outcome=max(self.outcome, Outcome.UNKNOWN), doubts=(*self.doubts, *doubts)
         )
 
+    def with_stats(self, more: Mapping[str, Any]) -> Verdict:
+        """The same verdict with more numbers."""
+        return replace(self, stats={**self.stats, **more})
+
     def to_json(self) -> dict[str, Any]:
         """The shape that `--json` prints and `verdict.json` holds, less `run`."""
         return {

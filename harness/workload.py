@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -11,6 +11,7 @@ import msgspec
 from harness.checker import Check
 from harness.client import Client
 from harness.errors import UsageError
+from harness.op import Op
 
 SomeOptions = TypeVar("SomeOptions", bound="Options")
 
@@ -44,6 +45,23 @@ class Load:
     seed: int = 0
 
 
+class FinalReads(Protocol):
+    """Reads after healing, and whether they read all there is."""
+
+    @property
+    def generator(self) -> Any:
+        """Client operations; ends by itself when everything is read, or at its deadline."""
+        ...
+
+    def observe(self, op: Op) -> None:
+        """Sees every event of the phase as it enters the history."""
+        ...
+
+    def stuck(self) -> Sequence[str]:
+        """What was not read to its end, named for a person; empty when all was."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """A workload with its options applied.
@@ -51,8 +69,7 @@ class Workload:
     Attributes:
         client: the client that `open` is called on for each process.
         generator: client operations of the main phase, without rate and time limit.
-        final_generator: client operations after healing (final reads), or None. It must end by
-            itself, with a deadline of its own.
+        final_reads: makes the reads after healing, if the workload has any.
         checks: who judges the history, by name.
         reads: operations without effect, which fail definitely however they fail.
         promises: the options that the contract is derived from (acks, idempotence, …).
@@ -63,7 +80,7 @@ class Workload:
     client: Client
     generator: Any
     checks: Mapping[str, Check]
-    final_generator: Any = None
+    final_reads: Callable[[], FinalReads] | None = None
     reads: frozenset[str] = frozenset()
     promises: Mapping[str, Any] = field(default_factory=dict)
 

@@ -1,0 +1,115 @@
+"""Names of workloads, nemeses, checkers and systems, and how third parties add theirs.
+
+Explicit dictionaries for our own; entry points (`assay.workloads`, `assay.nemeses`,
+`assay.checkers`, `assay.systems`) for installed packages; `path/to/file.py:NAME` for a file.
+
+    kind      what a name stands for
+    workload  a module (or object) with `Options`, `workload` and `CHECKS`; see `harness.workload`
+    nemesis   a function Rhythm → Package; see `harness.nemesis`
+    checker   a function (History, Contract) → Verdict; see `harness.checker`
+    system    a class without arguments that is a `harness.system.System`
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError
+
+Load = Callable[[], Any]
+
+
+def _module(name: str) -> Load:
+    return lambda: import_module(name)
+
+
+def _attribute(module: str, name: str) -> Load:
+    return lambda: getattr(import_module(module), name)
+
+
+OWN: Mapping[str, Mapping[str, Load]] = {
+    "workloads": {
+        "log": _module("workloads.log"),
+    },
+    "nemeses": {
+        "none": _attribute("nemeses.noop", "package"),
+        "kill": _attribute("nemeses.kill", "package"),
+        "power": _attribute("nemeses.kill", "power_package"),
+        "pause": _attribute("nemeses.pause", "package"),
+        "partition": _attribute("nemeses.partition", "package"),
+        "links": _attribute("nemeses.links", "package"),
+    },
+    "checkers": {
+        "log": _attribute("checkers.log", "check"),
+        "crash": _attribute("checkers.crash", "check"),
+        "faults": _attribute("checkers.faults", "check"),
+    },
+    "systems": {
+        "broker": _attribute("systems.broker", "Broker"),
+    },
+    "bugs": {},
+}
+
+
+def names(kind: str) -> list[str]:
+    """All names of a kind: ours first, then those of installed packages."""
+    return [*OWN[kind], *(e.name for e in _entries(kind) if e.name not in OWN[kind])]
+
+
+def find(kind: str, name: str) -> Any:
+    """What `name` stands for.
+
+    Raises:
+        UsageError: nothing; the message lists what there is.
+    """
+    if ":" in name and name.partition(":")[0].endswith(".py"):
+        return _from_file(kind, name)
+    if name in OWN[kind]:
+        return OWN[kind][name]()
+    for entry in _entries(kind):
+        if entry.name == name:
+            return entry.load()
+    raise UsageError(
+        f"{name!r} is none of the {kind}: {', '.join(names(kind))}; "
+        "one of your own: path/to/file.py:NAME"
+    )
+
+
+def describe(kind: str) -> list[dict[str, str]]:
+    """Name and first sentence of everything of a kind."""
+    return [{"name": name, "about": _about(find(kind, name))} for name in names(kind)]
+
+
+def _entries(kind: str) -> Iterable[Any]:
+    return entry_points(group=f"assay.{kind}")
+
+
+def _about(thing: Any) -> str:
+    text = thing.__doc__ or ""
+    if callable(thing) and not text:
+        text = sys.modules[thing.__module__].__doc__ or ""
+    return text.strip().partition("\n")[0]
+
+
+def _from_file(kind: str, name: str) -> Any:
+    where, _, attribute = name.rpartition(":")
+    path = Path(where)
+    if not path.is_file():
+        raise UsageError(f"{where} is no file; expected path/to/file.py:NAME")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UsageError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not hasattr(module, attribute):
+        raise UsageError(f"{where} has no {attribute!r}, which --{kind} asks for")
+    return getattr(module, attribute)

@@ -1,0 +1,176 @@
+"""The command line: the one place that knows every name, composes a test and exits.
+
+Exit status: 0 valid, 1 invalid, 2 wrong usage, 3 unknown, 4 the harness or its environment failed.
+Of several runs: 4 if any could not run, else 1 over 3 over 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+
+from harness import catalog, doctor, judging, launch
+from harness.errors import AssayError, UsageError
+from harness.report import write_report
+from harness.store import RunFolder
+
+EXIT_USAGE, EXIT_UNKNOWN, EXIT_FAILED = 2, 3, 4
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with exit status 2 and our way of saying what to do."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"assay: {message}\n  try: {self.prog} --help\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status. Console script `assay`."""
+    arguments = parser().parse_args(argv)
+    try:
+        status: int = arguments.command(arguments)
+    except UsageError as error:
+        print(f"assay: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except AssayError as error:
+        print(f"assay: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read us has gone; there is nobody to tell
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_UNKNOWN
+    return status
+
+
+def parser() -> argparse.ArgumentParser:
+    top = _Parser(prog="assay", description=(__doc__ or "").partition("\n")[0])
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    _run_parser(commands.add_parser("run", help="run a workload on a cluster under faults"))
+    _check_parser(commands.add_parser("check", help="judge a recorded history again"))
+    _up_parser(commands.add_parser("up", help="just run a cluster, until Ctrl-C"))
+    _list_parser(commands.add_parser("list", help="what there is to choose from"))
+    _report_parser(commands.add_parser("report", help="write a run's HTML report again"))
+    _doctor_parser(commands.add_parser("doctor", help="what this machine can do; clean up"))
+    return top
+
+
+def _run_parser(run: argparse.ArgumentParser) -> None:
+    run.add_argument("workload", metavar="WORKLOAD", help="a name (assay list workloads) or FILE:NAME")
+    run.add_argument("--system", default="broker", help="a name or FILE:NAME (default: broker)")
+    run.add_argument("--cluster", default="local", choices=("sim", "local", "docker"))
+    run.add_argument("--nodes", type=_positive(int), default=3)
+    run.add_argument(
+        "--nemesis",
+        default="none",
+        help="names joined by commas; targets after a colon: kill:leader,partition:bridge|halves",
+    )
+    run.add_argument("--nemesis-interval", type=_positive(float), default=4.0, metavar="S")
+    run.add_argument("--time-limit", type=_positive(float), default=30.0, metavar="S")
+    run.add_argument("--rate", type=_positive(float), default=200.0, help="operations a second")
+    run.add_argument("--concurrency", default="2n", help="processes; 2n is twice the nodes")
+    run.add_argument("--client", metavar="LIBRARY", help="client library (default: the system's)")
+    run.add_argument("--seed", type=int)
+    run.add_argument("--bug", help="plant this bug in the nodes (assay list bugs)")
+    run.add_argument("--test-count", type=_positive(int), default=1)
+    run.add_argument("--contract", choices=("derived", "strict"), default="derived")
+    run.add_argument("--disk", choices=("real", "volatile"), help="default: volatile if the nemesis needs it")
+    run.add_argument("--leave-running", action="store_true", help="leave the nodes until Ctrl-C")
+    run.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
+    _option(run)
+    _json(run)
+    run.set_defaults(command=launch.run_command)
+
+
+def _check_parser(check: argparse.ArgumentParser) -> None:
+    check.add_argument("file", type=Path, metavar="FILE", help="history.jsonl, .edn or a run folder")
+    check.add_argument("--workload", help="how to read it; a run folder knows its own")
+    check.add_argument("--contract", choices=("derived", "strict"))
+    check.add_argument("--witness", action="store_true", help="print each witness' operations")
+    _option(check)
+    _json(check)
+    check.set_defaults(command=judging.check_command)
+
+
+def _up_parser(up: argparse.ArgumentParser) -> None:
+    up.add_argument("system", metavar="SYSTEM")
+    up.add_argument("--nodes", type=_positive(int), default=3)
+    up.add_argument("--cluster", default="local", choices=("local", "docker"))
+    up.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
+    _option(up)
+    up.set_defaults(command=launch.up_command)
+
+
+def _list_parser(lists: argparse.ArgumentParser) -> None:
+    lists.add_argument("kind", choices=tuple(catalog.OWN))
+    _json(lists)
+    lists.set_defaults(command=_list)
+
+
+def _report_parser(report: argparse.ArgumentParser) -> None:
+    report.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    report.set_defaults(command=_report)
+
+
+def _doctor_parser(doc: argparse.ArgumentParser) -> None:
+    doc.add_argument("--clean", action="store_true", help="remove what a killed harness left behind")
+    _json(doc)
+    doc.set_defaults(command=doctor.doctor_command)
+
+
+def _option(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-o",
+        dest="options",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of the workload; a key with a dot is one of the nodes",
+    )
+
+
+def _json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="only JSON on standard output")
+
+
+def _positive(number: Callable[[str], Any]) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        value = number(text)
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f"{text} is not greater than 0")
+        return value
+
+    parse.__name__ = number.__name__  # argparse names it in its message
+    return parse
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    found = catalog.describe(arguments.kind)
+    if arguments.json:
+        print(json.dumps(found))
+    else:
+        width = max((len(each["name"]) for each in found), default=0)
+        for each in found:
+            print(f"{each['name']:<{width}}  {each['about']}".rstrip())
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    folder = RunFolder.find(arguments.run)
+    print(write_report(folder))
+    return 0
+
+
+def console(arguments: argparse.Namespace) -> Console:
+    """Where progress goes: standard error, so that standard output can be piped."""
+    return Console(stderr=True, quiet=getattr(arguments, "json", False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""The nemesis' side of a run: what the cluster looks like, and faults applied to it with their
+effects. The interpreter asks it to resolve and to invoke; nothing else of the engine sees a cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from harness.cluster.contract import Cluster
+from harness.nemesis import Nemesis, View
+from harness.system import System
+
+VIEW_EVERY_S = 0.5
+"""How old a view may be when a target is drawn: a leader of half a second ago is mostly one still."""
+
+
+class Faults:
+    """Resolves and applies the operations of one nemesis on one cluster."""
+
+    def __init__(self, nemesis: Nemesis, cluster: Cluster, system: System, rng: Random) -> None:
+        self._nemesis, self._cluster, self._system, self._rng = nemesis, cluster, system, rng
+        self._view = View(nodes=tuple(cluster.nodes), clients=tuple(cluster.clients))
+        self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the system last told of itself."""
+        return self._view.facts
+
+    async def look(self) -> View:
+        """Ask the system now."""
+        self._view = await self._system.view(self._cluster)
+        return self._view
+
+    def watch(self) -> None:
+        """Keep the view fresh until `close`."""
+        self._watching = asyncio.create_task(self._watch(), name="view of the cluster")
+
+    async def close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+
+    def resolve(self, f: str, value: Any) -> Any:
+        states = {node: self._cluster.state(node) for node in self._cluster.nodes}
+        return self._nemesis.resolve(f, value, replace(self._view, states=states), self._rng)
+
+    async def invoke(self, f: str, value: Any) -> tuple[Any, dict[str, Any]]:
+        effect = await self._nemesis.invoke(f, value, self._cluster)
+        shape = {"outcome": effect.outcome.value, "evidence": dict(effect.evidence)}
+        return value, {"effect": shape}
+
+    async def _watch(self) -> None:
+        while True:
+            await self.look()
+            await asyncio.sleep(VIEW_EVERY_S)

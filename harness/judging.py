@@ -1,0 +1,73 @@
+"""`assay check`: the verdict of a recorded history, of ours or of another tool's."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness import catalog
+from harness.checker import judge
+from harness.coverage import coverage
+from harness.errors import UsageError
+from harness.guarantees import Contract, derive
+from harness.history import History
+from harness.launch import ALWAYS, split_options
+from harness.report import text
+from harness.store import RunFolder
+from harness.timeline import render
+from harness.verdict import Verdict
+
+
+def check_command(arguments: argparse.Namespace) -> int:
+    """Exit status of the verdict; prints it."""
+    path: Path = arguments.file
+    if not path.exists():
+        raise UsageError(f"{path} does not exist")
+    record = _record_of(path)
+    workload = arguments.workload or record.get("workload")
+    if workload is None:
+        raise UsageError(f"{path} does not say what it is; give --workload, as in --workload log")
+    given, _ = split_options(arguments.options)
+    history = History.load(path)
+    contract = _contract(workload, record, arguments.contract, given)
+    checks = dict(catalog.find("workloads", workload).CHECKS)
+    checks |= {name: catalog.find("checkers", name) for name in ALWAYS}
+    verdict = judge(history, checks, contract)
+    verdict = verdict.with_stats({"coverage": coverage(history).to_json()})
+    verdict = verdict.doubted(*history.notes)
+    if arguments.json:
+        print(json.dumps({**verdict.to_json(), "run": str(path)}, default=str))
+    else:
+        print(text.render(verdict, f"{workload} / {path}"))
+        if arguments.witness:
+            _print_witnesses(history, verdict)
+    return verdict.outcome.exit_status
+
+
+def _record_of(path: Path) -> Mapping[str, Any]:
+    """The `test.json` beside a history of ours; empty for a bare one."""
+    try:
+        return RunFolder.find(path).load("test.json")
+    except UsageError:
+        if path.is_dir():
+            raise
+        return {}
+
+
+def _contract(
+    workload: str, record: Mapping[str, Any], mode: str | None, given: Mapping[str, Any]
+) -> Contract:
+    """A run folder's stored contract; for a bare history the strictest, unless told otherwise."""
+    if "contract" in record and mode is None and not given:
+        return Contract.from_json(record["contract"])
+    promises = dict(record.get("contract", {}).get("promises", {}))
+    return derive(workload, {**promises, **given}, mode or "strict")
+
+
+def _print_witnesses(history: History, verdict: Verdict) -> None:
+    for finding in verdict.findings:
+        print(f"\n{finding.anomaly}: {finding.claim}")
+        print(render([history[index] for index in finding.witness]))

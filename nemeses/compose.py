@@ -1,0 +1,40 @@
+"""Several packages as one: their operations interleave on the one nemesis process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+from harness import generator as gen
+from harness.cluster.contract import Cluster, Effect
+from harness.nemesis import Nemesis, Package, View
+
+
+class Composed:
+    """Hands each operation to the nemesis that performs it; the first one if several do."""
+
+    def __init__(self, parts: Sequence[Nemesis]) -> None:
+        self._owner = {f: part for part in reversed(parts) for f in part.fs}
+        self.fs = frozenset(self._owner)
+
+    def resolve(self, f: str, value: Any, view: View, rng: Random) -> Any:
+        return self._owner[f].resolve(f, value, view, rng)
+
+    async def invoke(self, f: str, value: Any, cluster: Cluster) -> Effect:
+        return await self._owner[f].invoke(f, value, cluster)
+
+
+def compose(packages: Sequence[Package]) -> Package:
+    """One package that does what all do, whichever is due first; healing in the given order."""
+    generators = [p.generator for p in packages if p.generator is not None]
+    finals = [p.final_generator for p in packages if p.final_generator is not None]
+    return Package(
+        name="+".join(p.name for p in packages) or "none",
+        nemesis=Composed([p.nemesis for p in packages]),
+        generator=gen.any(*generators) if generators else None,
+        final_generator=gen.concat(*finals) if finals else None,
+        bands=tuple(band for p in packages for band in p.bands),
+        needs=frozenset().union(*(p.needs for p in packages)),
+        wants_view=any(p.wants_view for p in packages),
+    )

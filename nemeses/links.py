@@ -1,0 +1,109 @@
+"""Makes links worse without cutting them.
+
+    f             value invoked                          effect
+    start-links   a behaviour, resolved to what it does  the links are slow, narrow, chopped, …
+    reset-links   null, resolved to links                their live connections are reset
+    stop-links    null                                   the links are wires again
+
+    behaviour   what it does to the links around some nodes
+    slow        150 ± 100 ms each way
+    flaky       60 ± 40 ms each way, and every live connection reset again and again: requests
+                arrive whose answers never do
+    slicing     TCP segments of about 8 bytes
+    bandwidth   20 KB/s
+
+    cluster   how
+    sim       draws per message on the simulated links
+    local     toxics of the links' proxies; resets through them
+    docker    netem, or iptables and NFQUEUE where the kernel has none
+
+Source: Jepsen's packet package (jepsen/nemesis/combined.clj) and Toxiproxy's toxics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from random import Random
+from typing import Any
+
+from harness import generator as gen
+from harness.cluster.contract import Ability, Cluster, Effect, Link, Shape
+from harness.errors import UsageError
+from harness.nemesis import Band, Package, View
+from nemeses.rhythm import Rhythm
+from nemeses.targets import choose
+
+BEHAVIOURS: Mapping[str, Shape] = {
+    "slow": Shape(latency_ms=150, jitter_ms=100),
+    "flaky": Shape(latency_ms=60, jitter_ms=40),
+    "slicing": Shape(slice_bytes=8),
+    "bandwidth": Shape(rate_bytes_per_s=20_000),
+}
+
+RESETS = 6
+"""How often a flaky spell resets the connections: each reset loses the answers on their way."""
+
+
+class Links:
+    """Operator of `start-links`, `reset-links` and `stop-links`."""
+
+    fs = frozenset({"start-links", "reset-links", "stop-links"})
+
+    def __init__(self) -> None:
+        self._worse: frozenset[Link] = frozenset()
+
+    def resolve(self, f: str, value: Any, view: View, rng: Random) -> Any:
+        if f != "start-links" or isinstance(value, dict):
+            return value
+        if value not in BEHAVIOURS:
+            raise UsageError(
+                f"{value!r} is no behaviour of links; behaviours: {', '.join(BEHAVIOURS)}"
+            )
+        around = choose(rng.choice(["one", "leader", "all"]), view, rng)
+        everyone = (*view.nodes, *view.clients)
+        links = [
+            [source, target]
+            for source in everyone
+            for target in everyone
+            if source != target
+            and {source, target} & set(around)
+            and not (source in view.clients and target in view.clients)
+        ]
+        default = asdict(Shape())
+        shape = {k: v for k, v in asdict(BEHAVIOURS[value]).items() if v != default[k]}
+        return {"behaviour": value, "shape": shape, "links": links}
+
+    async def invoke(self, f: str, value: Any, cluster: Cluster) -> Effect:
+        match f:
+            case "start-links":
+                await self._mend(cluster)
+                links = frozenset(Link(*pair) for pair in value["links"])
+                self._worse = links
+                return await cluster.shape(links, Shape(**value["shape"]))
+            case "reset-links":
+                if not self._worse:
+                    return Effect.skipped("no links are worse now")
+                return await cluster.reset(self._worse)
+            case _:
+                return await self._mend(cluster)
+
+    async def _mend(self, cluster: Cluster) -> Effect:
+        worse, self._worse = self._worse, frozenset()
+        if not worse:
+            return Effect.skipped("no links are worse now")
+        return await cluster.heal(worse)
+
+
+def package(rhythm: Rhythm) -> Package:
+    return Package(
+        name="links",
+        nemesis=Links(),
+        generator=gen.cycle(gen.on_update_free(_spell, rhythm)),
+        final_generator=[{"f": "stop-links", "value": None}],
+        bands=(
+            Band("links", frozenset({"start-links"}), frozenset({"stop-links"}), "#16a085"),
+        ),
+        needs=frozenset({Ability.SHAPE, Ability.RESET}),
+        wants_view=True,
+    )

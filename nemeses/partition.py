@@ -1,0 +1,70 @@
+"""Cuts links between nodes, or between clients and nodes, so that they cannot hear each other.
+
+    f                 value invoked                       effect
+    start-partition   a grudge, by target (see grudges)   the links carry nothing
+    stop-partition    null                                all links carry what they held
+
+    cluster   how a link is cut
+    sim       the simulated network holds what it should deliver
+    local     the link's proxy stops reading and forwarding
+    docker    nftables drop in the receiver's network namespace
+
+A new partition replaces the one before it.
+Source: Jepsen's partitioner (jepsen/nemesis.clj) and grudges.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from harness.cluster.contract import Ability, Cluster, Effect, Link, links_of
+from harness.nemesis import Band, Package, View
+from nemeses.grudges import Lists, grudge
+from nemeses.rhythm import Rhythm, on_and_off
+
+
+class Partition:
+    """Operator of `start-partition` and `stop-partition`."""
+
+    fs = frozenset({"start-partition", "stop-partition"})
+
+    def __init__(self) -> None:
+        self._cut: frozenset[Link] = frozenset()
+
+    def resolve(self, f: str, value: Any, view: View, rng: Random) -> Lists | None:
+        if f == "stop-partition":
+            return None
+        return value if isinstance(value, dict) else grudge(value, view, rng)
+
+    async def invoke(self, f: str, value: Lists | None, cluster: Cluster) -> Effect:
+        mended = await self._mend(cluster)
+        if value is None:
+            return mended
+        self._cut = links_of(value)
+        return await cluster.cut(self._cut)
+
+    async def _mend(self, cluster: Cluster) -> Effect:
+        cut, self._cut = self._cut, frozenset()
+        if not cut:
+            return Effect.skipped("nothing is cut now")
+        return await cluster.heal(cut)
+
+
+def package(rhythm: Rhythm) -> Package:
+    return Package(
+        name="partition",
+        nemesis=Partition(),
+        generator=on_and_off(rhythm, "start-partition", rhythm.grudges, "stop-partition", None),
+        final_generator=[{"f": "stop-partition", "value": None}],
+        bands=(
+            Band(
+                "partition",
+                frozenset({"start-partition"}),
+                frozenset({"stop-partition"}),
+                "#2980b9",
+            ),
+        ),
+        needs=frozenset({Ability.CUT}),
+        wants_view=True,
+    )

@@ -1,0 +1,125 @@
+"""The project's own broker: `python -m nodes.broker`, a Kafka-compatible server.
+
+Ready when its admin port says that it is registered, unfenced and knows a controller. Its admin
+port also tells who leads what, which the nemeses' targets and the statistics of a run are made of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from importlib import import_module
+from typing import Any
+
+import msgspec
+
+from harness.cluster.contract import Cluster, NodeSpec
+from harness.errors import UsageError
+from harness.nemesis import View
+from harness.system import Command
+from systems import http
+
+LIBRARIES: Mapping[str, str] = {
+    "kafka-python": "systems.clients.kafka_python",
+    "aiokafka": "systems.clients.aiokafka",
+    "confluent": "systems.clients.confluent",
+}
+WORKLOADS = frozenset({"log"})
+
+# A test of half a minute cannot wait for Kafka's defaults of 9 and 30 seconds: the time-outs are
+# shortened, alike for all nodes, so that fail-over happens while the workload is watching.
+NODE_OPTIONS: Mapping[str, Any] = {
+    "broker.session.timeout.ms": 2000,
+    "broker.heartbeat.interval.ms": 300,
+    "replica.lag.time.max.ms": 1500,
+    "replica.fetch.wait.max.ms": 200,
+}
+
+FACTS = ("elections", "unclean_elections", "isr_shrinks", "isr_expands", "fences")
+
+
+class Broker:
+    """The system `broker`."""
+
+    name = "broker"
+    peer_ports: Sequence[str] = ("peer", "raft")
+    own = True
+
+    def command(self, spec: NodeSpec) -> Command:
+        path = f"{spec.data}/node.json"
+        shape = asdict(spec)
+        shape["options"] = {**NODE_OPTIONS, **spec.options}
+        return Command(
+            argv=[sys.executable, "-m", "nodes.broker", "--config", path],
+            files={path: msgspec.json.encode(shape)},
+        )
+
+    async def ready(self, cluster: Cluster, node: str) -> bool:
+        health = await http.get_json(cluster.admin(node), "/health")
+        return health is not None and health.get("status") == "ok"
+
+    async def view(self, cluster: Cluster) -> View:
+        found = await asyncio.gather(
+            *(http.get_json(cluster.admin(node), "/state", 0.5) for node in cluster.nodes)
+        )
+        answers = {n: state for n, state in zip(cluster.nodes, found, strict=True) if state}
+        names = {number: node for number, node in enumerate(cluster.nodes, start=1)}
+        return View(
+            nodes=tuple(cluster.nodes),
+            clients=tuple(cluster.clients),
+            states={node: cluster.state(node) for node in cluster.nodes},
+            leaders=_leaders(answers, names),
+            controller=_controller(answers, names),
+            facts=_facts(answers),
+        )
+
+    def port(self, workload: str, library: str | None) -> Callable[..., Any]:
+        if workload not in WORKLOADS:
+            raise UsageError(
+                f"the broker cannot serve the workload {workload!r}; "
+                f"it can: {', '.join(sorted(WORKLOADS))}"
+            )
+        library = library or "kafka-python"
+        if library not in LIBRARIES:
+            raise UsageError(
+                f"{library!r} is no client library of the broker; "
+                f"there are: {', '.join(LIBRARIES)}"
+            )
+        connect: Callable[..., Any] = import_module(LIBRARIES[library]).connect
+        return connect
+
+    def stats(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {name: after.get(name, 0) - before.get(name, 0) for name in FACTS}
+
+
+def _leaders(answers: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, int]:
+    """How many partitions each node leads, by the newest leader epoch that anybody knows."""
+    newest: dict[str, tuple[int, int]] = {}
+    for state in answers.values():
+        for partition in state.get("partitions", ()):
+            key = f"{partition['topic']}-{partition['partition']}"
+            known = (partition["leader_epoch"], partition["leader"])
+            newest[key] = max(known, newest.get(key, known))
+    count = Counter(names[leader] for _, leader in newest.values() if leader in names)
+    return dict(count)
+
+
+def _controller(answers: Mapping[str, Any], names: Mapping[int, str]) -> str | None:
+    """The controller of the highest term: a node that was cut off may still believe in an old."""
+    claims = [
+        (state.get("term", 0), state["controller"])
+        for state in answers.values()
+        if state.get("controller") in names
+    ]
+    return names[max(claims)[1]] if claims else None
+
+
+def _facts(answers: Mapping[str, Any]) -> dict[str, int]:
+    """Counters of the committed metadata log: the node that is furthest tells the most."""
+    return {
+        name: max((state.get("counters", {}).get(name, 0) for state in answers.values()), default=0)
+        for name in FACTS
+    }

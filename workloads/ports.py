@@ -1,0 +1,91 @@
+"""Ports: the small interfaces that workloads speak, one per kind of system.
+
+A client library is adapted to a port once, in `systems/clients`; every workload for that kind of
+system then runs over every library. Ports are asynchronous; an adapter of a blocking library does
+its calls on a thread of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from harness.client import Endpoint
+
+
+class Partition(NamedTuple):
+    """A topic's partition."""
+
+    topic: str
+    number: int
+
+
+class Message(NamedTuple):
+    """A record as a consumer got it."""
+
+    partition: Partition
+    offset: int
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a producer and a consumer behave, in Kafka's terms.
+
+    Attributes:
+        acks: "0", "1" or "all".
+        retries: attempts after the first; None for the library's own default.
+        request_timeout_s: one request to one broker.
+        delivery_timeout_s: a send from call to outcome, retries included. Keep it below the
+            operation time-out, so that the library and not the harness says how it ended.
+    """
+
+    acks: str = "all"
+    idempotence: bool = True
+    retries: int | None = None
+    request_timeout_s: float = 2.0
+    delivery_timeout_s: float = 6.0
+    isolation: str = "read_uncommitted"
+    poll_records_max: int = 500
+
+
+class BrokerPort(Protocol):
+    """One process's producer, consumer and admin client of a Kafka-compatible broker.
+
+    Every method may be cancelled; after that only `close` is called on the producer side, while the
+    consumer is put right with `seek`. Errors are `harness.errors.OpError`s where the adapter knows
+    whether they are definite, else the library's own.
+    """
+
+    async def create_topic(
+        self, name: str, partitions: int, replication_factor: int, configs: Mapping[str, str]
+    ) -> None:
+        """Create the topic and wait until every partition has a leader. Existing is fine."""
+        ...
+
+    async def send(self, partition: Partition, value: bytes) -> int | None:
+        """Send one message; return its offset, None if the broker does not tell (acks=0)."""
+        ...
+
+    async def assign(self, partitions: Sequence[Partition]) -> None: ...
+
+    async def seek(self, positions: Mapping[Partition, int | None]) -> None:
+        """Set the next offset to read of assigned partitions; None for the beginning."""
+        ...
+
+    async def poll(self, timeout_s: float) -> Sequence[Message]:
+        """Messages after the positions, in order per partition; perhaps none."""
+        ...
+
+    async def end_offsets(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
+        """The next offset that a consumer will see in each partition, asked of its leader now."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class BrokerConnect(Protocol):
+    """What a library's adapter exports: connect one process."""
+
+    async def __call__(self, endpoint: Endpoint, settings: Settings) -> BrokerPort: ...
