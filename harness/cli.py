@@ -62,7 +62,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _run_parser(run: argparse.ArgumentParser) -> None:
-    run.add_argument("workload", metavar="WORKLOAD", help="a name (assay list workloads) or FILE:NAME")
+    run.add_argument(
+        "workload", metavar="WORKLOAD", help="a name (assay list workloads) or FILE:NAME"
+    )
     run.add_argument("--system", default="broker", help="a name or FILE:NAME (default: broker)")
     run.add_argument("--cluster", default="local", choices=("sim", "local", "docker"))
     run.add_argument("--nodes", type=_positive(int), default=3)
@@ -80,7 +82,9 @@ def _run_parser(run: argparse.ArgumentParser) -> None:
     run.add_argument("--bug", help="plant this bug in the nodes (assay list bugs)")
     run.add_argument("--test-count", type=_positive(int), default=1)
     run.add_argument("--contract", choices=("derived", "strict"), default="derived")
-    run.add_argument("--disk", choices=("real", "volatile"), help="default: volatile if the nemesis needs it")
+    run.add_argument(
+        "--disk", choices=("real", "volatile"), help="default: volatile if the nemesis needs it"
+    )
     run.add_argument("--leave-running", action="store_true", help="leave the nodes until Ctrl-C")
     run.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
     _option(run)
@@ -89,7 +93,9 @@ def _run_parser(run: argparse.ArgumentParser) -> None:
 
 
 def _check_parser(check: argparse.ArgumentParser) -> None:
-    check.add_argument("file", type=Path, metavar="FILE", help="history.jsonl, .edn or a run folder")
+    check.add_argument(
+        "file", type=Path, metavar="FILE", help="history.jsonl, .edn or a run folder"
+    )
     check.add_argument("--workload", help="how to read it; a run folder knows its own")
     check.add_argument("--contract", choices=("derived", "strict"))
     check.add_argument("--witness", action="store_true", help="print each witness' operations")
@@ -119,7 +125,9 @@ def _report_parser(report: argparse.ArgumentParser) -> None:
 
 
 def _doctor_parser(doc: argparse.ArgumentParser) -> None:
-    doc.add_argument("--clean", action="store_true", help="remove what a killed harness left behind")
+    doc.add_argument(
+        "--clean", action="store_true", help="remove what a killed harness left behind"
+    )
     _json(doc)
     doc.set_defaults(command=doctor.doctor_command)
 

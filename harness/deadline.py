@@ -27,7 +27,7 @@ async def wait_until(
             left_s = max(deadline - loop.time(), 0.001)
             if await asyncio.wait_for(condition(), left_s):
                 return
-        except asyncio.TimeoutError:
+        except TimeoutError:
             pass
         if loop.time() >= deadline:
             raise EnvironmentFailure(f"waited {timeout_s:g} s for {what}, in vain")

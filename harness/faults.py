@@ -1,5 +1,5 @@
 """The nemesis' side of a run: what the cluster looks like, and faults applied to it with their
-effects. The interpreter asks it to resolve and to invoke; nothing else of the engine sees a cluster.
+effects. The interpreter asks it to resolve and to invoke; nothing else in it sees a cluster.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from harness.nemesis import Nemesis, View
 from harness.system import System
 
 VIEW_EVERY_S = 0.5
-"""How old a view may be when a target is drawn: a leader of half a second ago is mostly one still."""
+"""How old a view may be when a target is drawn: the leader of then is mostly still one."""
 
 
 class Faults:

@@ -134,9 +134,7 @@ def _run_one(
     return verdict.outcome.exit_status, shape
 
 
-def store_verdict(
-    folder: RunFolder, verdict: Verdict, title: str, time_s: float
-) -> dict[str, Any]:
+def store_verdict(folder: RunFolder, verdict: Verdict, title: str, time_s: float) -> dict[str, Any]:
     """Write verdict.json, junit.xml and the report; the JSON shape."""
     shape = {**verdict.to_json(), "run": str(folder.path)}
     folder.save("verdict.json", shape)
@@ -302,9 +300,7 @@ def _record(
         "workload": arguments.workload,
         "seed": seed,
         "options": {k: str(v) if isinstance(v, Path) else v for k, v in options.items()},
-        "workload options": {
-            key: value for key, value in _options_json(workload.options).items()
-        },
+        "workload options": dict(_options_json(workload.options).items()),
         "bands": [
             {"name": b.name, "start": sorted(b.start), "stop": sorted(b.stop), "colour": b.colour}
             for b in package.bands

@@ -107,7 +107,9 @@ class Run:
         Raises:
             EnvironmentFailure: the cluster or the set-up failed; nothing is left running.
         """
-        self.folder.save("test.json", {**self.test.record, "contract": self.test.contract.to_json()})
+        self.folder.save(
+            "test.json", {**self.test.record, "contract": self.test.contract.to_json()}
+        )
         self._body = asyncio.current_task()
         try:
             stats = await self._drive()

@@ -39,7 +39,9 @@ class RunFolder:
             EnvironmentFailure: `results` cannot be written.
         """
         now = time.time()
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.localtime(now)) + f".{int(now * 1000) % 1000:03}"
+        stamp = (
+            time.strftime("%Y%m%dT%H%M%S", time.localtime(now)) + f".{int(now * 1000) % 1000:03}"
+        )
         try:
             for attempt in range(1000):
                 path = results / test / (stamp if attempt == 0 else f"{stamp}-{attempt}")

@@ -101,9 +101,7 @@ def package(rhythm: Rhythm) -> Package:
         nemesis=Links(),
         generator=gen.cycle(gen.on_update_free(_spell, rhythm)),
         final_generator=[{"f": "stop-links", "value": None}],
-        bands=(
-            Band("links", frozenset({"start-links"}), frozenset({"stop-links"}), "#16a085"),
-        ),
+        bands=(Band("links", frozenset({"start-links"}), frozenset({"stop-links"}), "#16a085"),),
         needs=frozenset({Ability.SHAPE, Ability.RESET}),
         wants_view=True,
     )

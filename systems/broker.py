@@ -66,7 +66,7 @@ class Broker:
             *(http.get_json(cluster.admin(node), "/state", 0.5) for node in cluster.nodes)
         )
         answers = {n: state for n, state in zip(cluster.nodes, found, strict=True) if state}
-        names = {number: node for number, node in enumerate(cluster.nodes, start=1)}
+        names = dict(enumerate(cluster.nodes, start=1))
         return View(
             nodes=tuple(cluster.nodes),
             clients=tuple(cluster.clients),
@@ -85,8 +85,7 @@ class Broker:
         library = library or "kafka-python"
         if library not in LIBRARIES:
             raise UsageError(
-                f"{library!r} is no client library of the broker; "
-                f"there are: {', '.join(LIBRARIES)}"
+                f"{library!r} is no client library of the broker; there are: {', '.join(LIBRARIES)}"
             )
         connect: Callable[..., Any] = import_module(LIBRARIES[library]).connect
         return connect

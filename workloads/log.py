@@ -278,9 +278,7 @@ def _min_insync(options: Options) -> int:
 
 
 def _settings(options: Options) -> Settings:
-    return Settings(
-        acks=options.acks, idempotence=_idempotence(options), retries=options.retries
-    )
+    return Settings(acks=options.acks, idempotence=_idempotence(options), retries=options.retries)
 
 
 def _value(raw: bytes) -> Any:

@@ -29,9 +29,7 @@ class AioKafka:
     async def create_topic(
         self, name: str, partitions: int, replication_factor: int, configs: Mapping[str, str]
     ) -> None:
-        admin = AIOKafkaAdminClient(
-            bootstrap_servers=self._bootstrap(), request_timeout_ms=5000
-        )
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap(), request_timeout_ms=5000)
         await admin.start()
         try:
             topic = NewTopic(name, partitions, replication_factor, topic_configs=dict(configs))

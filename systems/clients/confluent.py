@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from harness.threads import WorkerThread
+
 from harness.client import Endpoint
 from harness.errors import Refused, TimedOut, Unavailable
-from harness.threads import WorkerThread
 from workloads.ports import Message, Partition, Settings
 
 try:
@@ -43,7 +44,7 @@ class Confluent:
         return await self._sending.call(self._send, partition, value)
 
     async def assign(self, partitions: Sequence[Partition]) -> None:
-        self._positions = {partition: None for partition in partitions}
+        self._positions = dict.fromkeys(partitions)
         await self._reassign()
 
     async def seek(self, positions: Mapping[Partition, int | None]) -> None:

@@ -6,9 +6,11 @@ the adapter then makes a new consumer on a new thread, while the producer is not
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from harness.threads import WorkerThread
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 from kafka.errors import (
@@ -20,7 +22,6 @@ from kafka.errors import (
 
 from harness.client import Endpoint
 from harness.errors import Refused
-from harness.threads import WorkerThread
 from workloads.ports import Message, Partition, Settings
 
 T = TypeVar("T")
@@ -117,9 +118,7 @@ class KafkaPython:
                 allow_auto_create_topics=False,
             )
         try:
-            future = self._producer.send(
-                partition.topic, partition=partition.number, value=value
-            )
+            future = self._producer.send(partition.topic, partition=partition.number, value=value)
             metadata = future.get(timeout=settings.delivery_timeout_s + 1.0)
         except _DEFINITE as error:
             raise Refused(str(error), name=type(error).__name__) from error
@@ -129,10 +128,8 @@ class KafkaPython:
         admin = KafkaAdminClient(**self._common())
         try:
             topic = NewTopic(name, partitions, replicas, topic_configs=configs)
-            try:
+            with contextlib.suppress(TopicAlreadyExistsError):
                 admin.create_topics([topic], timeout_ms=5000)
-            except TopicAlreadyExistsError:
-                pass
             admin.wait_for_topics([name], timeout_ms=20_000)
         finally:
             admin.close()

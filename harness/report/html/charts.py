@@ -76,7 +76,8 @@ class _Axes:
             f'<rect x="{self.x(b["start"] / 1e9):.1f}" y="{TOP}" '
             f'width="{max(self.x(b["end"] / 1e9) - self.x(b["start"] / 1e9), 1):.1f}" '
             f'height="{HEIGHT - TOP - BOTTOM}" fill="{escape(str(b["colour"]), True)}" '
-            f'opacity=".16"><title>{escape(str(b["name"]))} {escape(str(b["value"]))}</title></rect>'
+            f'opacity=".16"><title>{escape(str(b["name"]))} {escape(str(b["value"]))}</title>'
+            "</rect>"
             for b in bands
         ]
 
@@ -91,7 +92,8 @@ class _Axes:
         step = _round_step(self.until_s / 8)
         for tick in np.arange(0, self.until_s + step / 2, step):
             lines.append(
-                f'<text x="{self.x(tick):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{tick:g}s</text>'
+                f'<text x="{self.x(tick):.1f}" y="{HEIGHT - 8}" text-anchor="middle">'
+                f"{tick:g}s</text>"
             )
         return lines
 

@@ -29,7 +29,7 @@ def data(
     nodes: dict[str, int] = {}
     columns: dict[str, list[Any]] = {
         name: []
-        for name in "index end_index start end process f type value result error node".split()
+        for name in ["index", "end_index", "start", "end", "process", "f", "type", "value", "result", "error", "node"]
     }
     for position in range(len(history)):
         if history.type[position] != 0 and history.process[position] >= 0:
