@@ -1,7 +1,8 @@
-"""Removes a run's containers and network when the harness is gone: `python -m harness.cluster.watchdog`.
+"""Removes a run's containers and network when the harness is gone.
 
-Arguments: the run's label. Waits for the end of standard input, which comes when the harness ends,
-however it ends, and then removes what carries the label. A harness that ended well has left nothing.
+`python -m harness.cluster.watchdog LABEL` waits for the end of standard input, which comes when the
+harness ends, however it ends, and then removes what carries the run's label. A harness that ended
+well has left nothing.
 """
 
 from __future__ import annotations

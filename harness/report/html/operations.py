@@ -12,6 +12,11 @@ from harness.op import KINDS, Kind, Op
 VALUE_CHARS_MAX = 2000
 """A longer value is cut in the page; the history file has it whole."""
 
+_COLUMNS = (
+    *("index", "end_index", "start", "end", "process", "f"),
+    *("type", "value", "result", "error", "node"),
+)
+
 _CODE = {kind: code for code, kind in enumerate(KINDS)}
 
 
@@ -27,10 +32,7 @@ def data(
     """
     fs: dict[str, int] = {}
     nodes: dict[str, int] = {}
-    columns: dict[str, list[Any]] = {
-        name: []
-        for name in ["index", "end_index", "start", "end", "process", "f", "type", "value", "result", "error", "node"]
-    }
+    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
     for position in range(len(history)):
         if history.type[position] != 0 and history.process[position] >= 0:
             continue
