@@ -1,0 +1,38 @@
+"""The kinds of cluster that the conformance suite runs over.
+
+To add one: a function that makes a cluster of it, and an entry in `KINDS`. It is called with the
+system, the run's folder, pytest's request (for fixtures such as `require`) and the options of a
+test: nodes, clients, seed, options, disk, ready_timeout_s.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cluster.contract import Cluster
+from harness.cluster.local import LocalCluster
+from harness.system import System
+
+Maker = Callable[..., Cluster]
+
+
+def local(system: System, folder: Path, request: pytest.FixtureRequest, **more: Any) -> Cluster:
+    return LocalCluster(system, folder=folder, proxy="embedded", **more)
+
+
+def local_with_server(
+    system: System, folder: Path, request: pytest.FixtureRequest, **more: Any
+) -> Cluster:
+    os.environ["TOXIPROXY_SERVER"] = request.getfixturevalue("toxiproxy_server")
+    return LocalCluster(system, folder=folder, proxy="server", **more)
+
+
+KINDS: list[Any] = [
+    pytest.param(local, id="local", marks=pytest.mark.local),
+    pytest.param(local_with_server, id="local-toxiproxy-server", marks=pytest.mark.local),
+]
