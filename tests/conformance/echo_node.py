@@ -18,6 +18,7 @@ its host what `harness.host.contract.Disk.open` gives; `main` brings a disk of i
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import sys
@@ -96,7 +97,7 @@ async def run(host: Any, config: dict[str, Any]) -> None:
             writer.close()
 
     for listener, where in config["bind"].items():
-        await asyncio.start_server(lambda r, w, name=listener: serve(name, r, w), *where)
+        await asyncio.start_server(functools.partial(serve, listener), *where)
     print(f"{config['node']} listens", flush=True)
     await asyncio.Event().wait()
 
