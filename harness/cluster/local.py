@@ -133,6 +133,19 @@ class LocalCluster:
             able.add(Ability.POWER_OFF)
         return frozenset(able)
 
+    @property
+    def supervisor_pid(self) -> int | None:
+        return self._processes.supervisor_pid
+
+    @property
+    def failure(self) -> str | None:
+        """Why nothing can be done with this cluster any more: a process of its own has died."""
+        try:
+            self._require_working()
+        except EnvironmentFailure as error:
+            return str(error)
+        return None
+
     # -- start and stop ----------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -201,13 +214,16 @@ class LocalCluster:
 
     async def _wait_for_proxies(self, api: Address, log: Path) -> None:
         deadline = time.monotonic() + PROXY_DEADLINE_S
-        while time.monotonic() < deadline and self._proxies_died is None:
+        while time.monotonic() < deadline:
+            self._require_working()
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection(*api)
                 writer.close()
                 return
             await asyncio.sleep(0.01)
-        raise EnvironmentFailure(f"the proxy server did not start\n{quote(log)}")
+        raise EnvironmentFailure(
+            f"the proxy server did not answer within {PROXY_DEADLINE_S:g} s\n{quote(log)}"
+        )
 
     async def _all(self, steps: Iterable[Coroutine[Any, Any, None]]) -> None:
         """Run the steps side by side; at the first error cancel the others and raise it."""
