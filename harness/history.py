@@ -1,27 +1,57 @@
 """Histories: written as they happen, read back as columns.
 
-A history file is JSONL, one `Op` a line, appended and flushed while the test runs.
+A history file is JSONL, one `Op` a line, appended while the test runs. `Recorder` is its only
+writer; a harness that is killed loses at most the line that it was writing. `History` holds two
+million events in some hundred megabytes and makes an `Op` only where one is asked for.
 
-(Interface; see the brief of the data layer.)
+Blind to: what the file does not say. The order of events is the order of the file.
+Source: jepsen-io/history (README): histories as dense, indexed columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, overload
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.columns import Values
-from harness.op import Kind, Op
+from harness import decode, edn
+from harness.errors import EnvironmentFailure, HistoryError
+from harness.op import KINDS, Kind, Op
 
 
 class Recorder:
-    """Appends events to `history.jsonl`. The only writer of a history."""
+    """Appends events to `history.jsonl`. The only writer of a history.
 
-    def __init__(self, path: Path) -> None: ...
+    Events are numbered and encoded when they are recorded, and wait in memory for `flush`.
+
+    Raises:
+        EnvironmentFailure: the file cannot be made, or already holds a history.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._encode_into = msgspec.json.Encoder().encode_into
+        self._buffer = bytearray()
+        self._count = 0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Appending, so that no write of ours can ever change what is already there.
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            if os.fstat(self._fd).st_size:
+                os.close(self._fd)
+                raise EnvironmentFailure(f"{path} already holds a history; record into a new file")
+        except OSError as error:
+            raise EnvironmentFailure(f"cannot record into {path}: {error.strerror}") from error
+
+    def __len__(self) -> int:
+        """Events recorded so far, flushed or not."""
+        return self._count
 
     def record(
         self,
@@ -34,17 +64,59 @@ class Recorder:
         node: str | None = None,
         extra: dict[str, Any] | None = None,
     ) -> Op:
-        """Number the event, put it into the buffer and return it."""
-        raise NotImplementedError
+        """Number the event, put it into the buffer and return it. Cost: about 1 µs.
+
+        Raises:
+            TypeError: the value is not JSON; nothing was recorded.
+        """
+        op = Op(self._count, time, type, process, f, value, error, node, extra)
+        buffer = self._buffer
+        size = len(buffer)
+        try:
+            self._encode_into(op, buffer, -1)
+        except BaseException:
+            del buffer[size:]
+            raise
+        buffer += b"\n"
+        self._count += 1
+        return op
 
     def flush(self) -> None:
         """One write(2) of all that is buffered. The interpreter calls it once a turn, before it
-        dispatches the invocations in it."""
+        dispatches the invocations in it. What is written survives the death of this process.
 
-    def close(self) -> None: ...
+        Raises:
+            EnvironmentFailure: the disk is full or gone. What was not written stays in the buffer,
+                so that a later flush continues where this one ended.
+        """
+        buffer = self._buffer
+        while buffer:
+            try:
+                written = os.write(self._fd, buffer)
+            except OSError as error:
+                raise EnvironmentFailure(self._loss(error)) from error
+            del buffer[:written]
+
+    def close(self) -> None:
+        """Flush and let go of the file. Closing twice is fine."""
+        if self._fd < 0:
+            return
+        try:
+            self.flush()
+        finally:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _loss(self, error: OSError) -> str:
+        # Each buffered event ends with a newline; a partly written one still counts as not written.
+        kept = self._count - self._buffer.count(b"\n")
+        stored = f"events 0 to {kept - 1} are on disk" if kept else "no event is on disk"
+        return (
+            f"cannot write the history {self.path}: {error.strerror}; {stored} and can be checked"
+        )
 
 
-class History(Sequence[Op]):
+class History(decode.Events, Sequence[Op]):
     """A history in columns; `history[i]` makes the `Op` at position i (its index, too).
 
     Attributes:
@@ -52,41 +124,147 @@ class History(Sequence[Op]):
         process: int32[n]; a client's number, or -1-i for `names[i]` ("nemesis" is -1).
         f: int16[n], code in `fs`. node: int16[n], code in `nodes` or -1.
         pair: int32[n]; position of the operation's other event, -1 if it has none (still pending
-            at the end of the file). Nemesis events, both INFO, are paired in order.
+            at the end of the file). Nemesis events, both INFO, are paired by `f` and order.
+        error: int32[n], row in `errors` ([name, text] as JSON) or -1.
+        extra: int32[n], row in `extras` (JSON) or -1.
         values: see `harness.columns`.
-        notes: what was tolerated while reading (a torn last line).
+        notes: what weakens a verdict on this history: its last line is torn.
+        remarks: what was tolerated while reading and weakens nothing.
     """
 
-    time: NDArray[np.int64]
-    type: NDArray[np.int8]
-    process: NDArray[np.int32]
-    f: NDArray[np.int16]
-    node: NDArray[np.int16]
-    pair: NDArray[np.int32]
-    fs: tuple[str, ...]
-    names: tuple[str, ...]
-    nodes: tuple[str, ...]
-    values: Values
-    notes: tuple[str, ...]
-
     @staticmethod
-    def load(path: Path) -> History:
-        """A `.jsonl`, an `.edn` or a run folder; uses the `.columns` file beside it if fresh."""
-        raise NotImplementedError
+    def load(path: Path | str, *, cache: bool = False) -> History:
+        """A `.jsonl`, an `.edn` or a run folder; uses the `.columns` file beside it if fresh.
+
+        Args:
+            cache: write the `.columns` file if there is no fresh one.
+
+        Raises:
+            HistoryError: there is no history, or it is malformed; says where and why.
+        """
+        path = _file(Path(path))
+        return _history(
+            edn.read_history(path) if path.suffix == ".edn" else decode.read_jsonl(path)
+        )
 
     @staticmethod
     def of(ops: Iterable[Op]) -> History:
-        """From events in memory: tests, timelines, generators' rehearsals."""
-        raise NotImplementedError
+        """From events in memory: tests, timelines, generators' rehearsals.
+
+        Events are numbered anew from 0. Values become what JSON makes of them.
+
+        Raises:
+            HistoryError: a completion without its invocation, or the like.
+        """
+        encoder = msgspec.json.Encoder()
+        numbered = (
+            encoder.encode(msgspec.structs.replace(op, index=index)) for index, op in enumerate(ops)
+        )
+        try:
+            return _history(decode.decode(numbered))
+        except decode.Malformed as error:
+            raise HistoryError("event", error.position, error.reason) from None
 
     def code(self, f: str) -> int:
         """The code of `f` in the column `f`, or -2 if no event has it."""
-        raise NotImplementedError
+        return self.fs.index(f) if f in self.fs else -2
 
-    def __len__(self) -> int: ...
+    def select(
+        self, *, f: str | Iterable[str] | None = None, type: Kind | None = None
+    ) -> NDArray[np.int64]:
+        """Positions, ascending, of the events with this `f` (or one of these) and this type."""
+        chosen = np.ones(len(self), np.bool_)
+        if f is not None:
+            names = (f,) if isinstance(f, str) else tuple(f)
+            chosen &= np.isin(self.f, [self.code(name) for name in names])
+        if type is not None:
+            chosen &= self.type == KINDS.index(type)
+        return np.flatnonzero(chosen)
+
+    def pending(self) -> NDArray[np.int64]:
+        """Positions of the clients' invocations that have no completion."""
+        return np.flatnonzero((self.type == 0) & (self.pair < 0) & (self.process >= 0))
+
+    def invocation(self, position: int) -> Op:
+        """The invocation of the operation that the event belongs to."""
+        pair = int(self.pair[position])
+        return self[position if pair < 0 else min(position, pair)]
+
+    def completion(self, position: int) -> Op | None:
+        """The completion of the operation that the event belongs to; None while it is pending."""
+        pair = int(self.pair[position])
+        return None if pair < 0 else self[max(position, pair)]
+
+    def __len__(self) -> int:
+        return len(self.time)
+
     @overload
     def __getitem__(self, position: int) -> Op: ...
     @overload
     def __getitem__(self, position: slice) -> Sequence[Op]: ...
     def __getitem__(self, position: int | slice) -> Op | Sequence[Op]:
-        raise NotImplementedError
+        if isinstance(position, slice):
+            return [self._op(at) for at in range(*position.indices(len(self)))]
+        size = len(self)
+        if not -size <= position < size:
+            raise IndexError(f"event {position} of a history of {size}")
+        return self._op(int(position) % size)
+
+    def __iter__(self) -> Iterator[Op]:
+        return map(self._op, range(len(self)))
+
+    def _op(self, at: int) -> Op:
+        process, node = int(self.process[at]), int(self.node[at])
+        error, extra = int(self.error[at]), int(self.extra[at])
+        return Op(
+            at,
+            int(self.time[at]),
+            KINDS[self.type[at]],
+            process if process >= 0 else self.names[-1 - process],
+            self.fs[self.f[at]],
+            self.values.get(at),
+            None if error < 0 else tuple(msgspec.json.decode(self.errors[error])),
+            None if node < 0 else self.nodes[node],
+            None if extra < 0 else msgspec.json.decode(self.extras[extra]),
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all columns and tables."""
+        own = (self.time, self.type, self.process, self.f, self.node, self.pair)
+        rest = (self.error, self.extra, self.errors, self.extras, self.values)
+        return sum(column.nbytes for column in own) + sum(column.nbytes for column in rest)
+
+    def _check(self) -> None:
+        """Every invariant of the columns; raises AssertionError. Cost: linear."""
+        size = len(self)
+        for name in ("type", "process", "f", "node", "pair", "error", "extra"):
+            assert len(getattr(self, name)) == size, name
+        assert len(self.values.shape) == len(self.values.row) == size
+        there = np.flatnonzero(self.pair >= 0)
+        assert (self.pair[self.pair[there]] == there).all(), "pairing is mutual"
+        assert (self.pair[there] != there).all(), "nothing completes itself"
+        first = there[self.pair[there] > there]
+        second = self.pair[first]
+        assert (self.f[first] == self.f[second]).all()
+        assert (self.process[first] == self.process[second]).all()
+        clients = self.process[first] >= 0
+        assert (self.type[first][clients] == 0).all(), "an operation begins with its invocation"
+        assert (self.type[second][clients] != 0).all()
+        self.values._check()
+
+
+def _history(events: decode.Events) -> History:
+    return History(**{field.name: getattr(events, field.name) for field in fields(events)})
+
+
+def _file(path: Path) -> Path:
+    """The history's file: the path itself, or the one in a run folder."""
+    if not path.is_dir():
+        if not path.exists():
+            raise HistoryError(path, None, "there is no such file")
+        return path
+    for name in ("history.jsonl", "history.edn"):
+        if (path / name).exists():
+            return path / name
+    raise HistoryError(path, None, "this folder holds no history.jsonl and no history.edn")
