@@ -13,8 +13,8 @@ Probes, for any system and any server with this API:
     - the toxics are read back, and must be those that were asked for;
     - *end echo*: a new connection through the wire that sends nothing but its end gets an end back
       at once, by the proxy's own doing, whatever speaks at the far side. It gets none while one of
-      the wire's directions is cut. Not asked of a wire whose target is dead: there some servers
-      close the connection at once;
+      the wire's directions is cut. Not asked of a cut wire whose target is dead: some servers end
+      such a connection at once; nor of a healed one whose target is paused: it may not accept;
     - a server that counts bytes (ours does: `flows`) must have let none through a cut direction
       while the probe lasted;
     - reset: a connection opened before must be gone after.
@@ -41,7 +41,7 @@ import requests
 import toxiproxy.api
 from toxiproxy import Toxiproxy
 
-from harness.cluster.contract import Address, Effect, Link, Shape
+from harness.cluster.contract import Address, Effect, Link, NodeState, Shape
 from harness.cluster.probes import ECHO_DEADLINE_S, connect, end_echo, end_of
 from harness.cluster.toxics import DOWNSTREAM, UPSTREAM
 from harness.errors import EnvironmentFailure, FaultNotPossible, UsageError
@@ -112,15 +112,16 @@ class Links:
 
     Arguments:
         api: where the server listens.
-        is_alive: whether a node's process runs, paused or not.
+        state: what a node's process is doing.
         is_ours: whether the server is this project's, which resets idle connections with an RST.
     """
 
     def __init__(
-        self, api: Address, wires: Sequence[Wire], is_alive: Callable[[str], bool], is_ours: bool
+        self, api: Address, wires: Sequence[Wire], state: Callable[[str], NodeState], is_ours: bool
     ) -> None:
         self.api, self.wires = api, wires
-        self._is_alive, self._is_ours = is_alive, is_ours
+        self._state, self._is_ours = state, is_ours
+        self._turn = asyncio.Lock()  # a probe must not meet the next fault
         self._lanes = {(w.name, way): Lane(w, way) for w in wires for way in (UPSTREAM, DOWNSTREAM)}
         self._proxies: Mapping[str, Any] = {}
         self._hosts = {host for wire in wires for host in (wire.source, wire.target)}
@@ -130,13 +131,29 @@ class Links:
         await self._call(self._populate)
 
     async def cut(self, links: Collection[Link]) -> Effect:
+        async with self._turn:
+            return await self._cut(links)
+
+    async def heal(self, links: Collection[Link] | None = None) -> Effect:
+        async with self._turn:
+            return await self._heal(links)
+
+    async def shape(self, links: Collection[Link], shape: Shape) -> Effect:
+        async with self._turn:
+            return await self._shape(links, shape)
+
+    async def reset(self, links: Collection[Link]) -> Effect:
+        async with self._turn:
+            return await self._reset(links)
+
+    async def _cut(self, links: Collection[Link]) -> Effect:
         lanes = self._of(links)
         began = time.monotonic()
         await self._call(self._install_cuts, [lane for lane in lanes if not lane.cut])
         applied_ms = _ms_since(began)
         return await self._probe_cut(links, lanes, applied_ms)
 
-    async def heal(self, links: Collection[Link] | None = None) -> Effect:
+    async def _heal(self, links: Collection[Link] | None) -> Effect:
         lanes = self._of(links) if links is not None else list(self._lanes.values())
         broken = [lane for lane in lanes if lane.installed]
         if not broken:
@@ -145,7 +162,7 @@ class Links:
         await self._call(self._remove_all, broken)
         return await self._probe_heal(broken, _ms_since(began))
 
-    async def shape(self, links: Collection[Link], shape: Shape) -> Effect:
+    async def _shape(self, links: Collection[Link], shape: Shape) -> Effect:
         lanes = [lane for lane in self._of(links) if not lane.cut]
         wanted = toxics_of(shape)
         if not lanes:
@@ -159,7 +176,7 @@ class Links:
             return Effect.unobserved(**evidence, missing=missing)
         return Effect.observed(**evidence)
 
-    async def reset(self, links: Collection[Link]) -> Effect:
+    async def _reset(self, links: Collection[Link]) -> Effect:
         wires = list({lane.wire.name: lane.wire for lane in self._of(links)}.values())
         live = [wire for wire in wires if self._is_alive(wire.target)]
         if not live:
@@ -167,7 +184,7 @@ class Links:
         probes = [await connect(wire.listen) for wire in live]
         try:
             shown = await self._call(self._read)
-            await self._call(self._reset, wires)
+            await self._call(self._drop, wires)
             ends = await asyncio.gather(*(end_of(probe) for probe in probes))
         finally:
             for _, writer in probes:
@@ -262,7 +279,7 @@ class Links:
             lane.installed.pop()
         lane.cut, lane.shape = False, None
 
-    def _reset(self, wires: Iterable[Wire]) -> None:
+    def _drop(self, wires: Iterable[Wire]) -> None:
         for wire in wires:
             proxy = self._proxies[wire.name]
             proxy.add_toxic(name="reset", type="reset_peer", stream=UPSTREAM, attributes={})
@@ -305,9 +322,17 @@ class Links:
     async def _probe_heal(self, lanes: Sequence[Lane], applied_ms: float) -> Effect:
         shown = await self._call(self._read)
         left = [lane.wire.name for lane in lanes if not _shows(shown, lane, {})]
-        wires = {lane.wire for lane in lanes if not self._is_cut(lane.wire)}
+        wires = {
+            lane.wire
+            for lane in lanes
+            if not self._is_cut(lane.wire) and not self._is_paused(lane.wire.target)
+        }
         ends = await asyncio.gather(*(end_echo(wire.listen, ECHO_DEADLINE_S) for wire in wires))
-        silent = [wire.name for wire, echoed in zip(wires, ends, strict=True) if not echoed]
+        silent = [
+            wire.name
+            for wire, echoed in zip(wires, ends, strict=True)
+            if not echoed and not self._is_paused(wire.target)
+        ]
         evidence: dict[str, Any] = {
             **_about({link_of(lane) for lane in lanes}),
             "applied_ms": applied_ms,
@@ -316,6 +341,12 @@ class Links:
         if left or silent:
             return Effect.unobserved(**evidence, left=left, silent=silent)
         return Effect.observed(**evidence)
+
+    def _is_alive(self, node: str) -> bool:
+        return self._state(node) in (NodeState.RUNNING, NodeState.PAUSED)
+
+    def _is_paused(self, node: str) -> bool:
+        return self._state(node) is NodeState.PAUSED
 
     def _is_cut(self, wire: Wire) -> bool:
         return any(self._lanes[wire.name, way].cut for way in (UPSTREAM, DOWNSTREAM))

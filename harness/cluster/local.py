@@ -209,7 +209,7 @@ class LocalCluster:
         env = {**os.environ, "LOG_LEVEL": "error"} if self._server else self._processes.env
         await self._processes.start(PROXY_PROCESS, argv, env, self.folder, log)
         await self._wait_for_proxies(api, log)
-        self._links = Links(api, wires, self._is_alive, is_ours=not self._server)
+        self._links = Links(api, wires, self.state, is_ours=not self._server)
         await self._links.create()
 
     async def _wait_for_proxies(self, api: Address, log: Path) -> None:
@@ -426,10 +426,6 @@ class LocalCluster:
         if name not in self._nodes:
             raise EnvironmentFailure("the cluster has not been started")
         return self._nodes[name]
-
-    def _is_alive(self, name: str) -> bool:
-        node = self._nodes.get(name)
-        return node is not None and node.state in (NodeState.RUNNING, NodeState.PAUSED)
 
     def _working_links(self) -> Links:
         self._require_working()
