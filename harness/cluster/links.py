@@ -33,56 +33,20 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import requests
 import toxiproxy.api
 from toxiproxy import Toxiproxy
 
 from harness.cluster.contract import Address, Effect, Link, NodeState, Shape
+from harness.cluster.control import Control
 from harness.cluster.probes import ECHO_DEADLINE_S, connect, end_echo, end_of
 from harness.cluster.toxics import DOWNSTREAM, UPSTREAM
-from harness.errors import EnvironmentFailure, FaultNotPossible, UsageError
+from harness.errors import FaultNotPossible, UsageError
 
-HTTP_TIMEOUT_S = 10.0
-CALLS_DEADLINE_S = 30.0
 SILENCE_S = 0.02  # an end echo takes 1 ms here, so that in this time an open wire would answer
 FOREVER_MS = 30 * 24 * 3600 * 1000
-
-# One thread for all clusters of a process: toxiproxy-python keeps the server's address in a class.
-_control = ThreadPoolExecutor(max_workers=1, thread_name_prefix="toxiproxy")
-
-
-class _Http:
-    """What toxiproxy-python takes for the `requests` module: with a time-out, and kept alive.
-
-    It asks neither for a time-out nor for the status of what it gets; a hung server would hold the
-    only control thread for ever.
-    """
-
-    def __init__(self) -> None:
-        self._session = requests.Session()
-        self._session.trust_env = False  # no HTTP proxy of the user's stands before loopback
-
-    def get(self, url: str, **options: Any) -> Any:
-        return self._send("GET", url, options)
-
-    def post(self, url: str, **options: Any) -> Any:
-        return self._send("POST", url, options)
-
-    def delete(self, url: str, **options: Any) -> Any:
-        return self._send("DELETE", url, options)
-
-    def _send(self, method: str, url: str, options: dict[str, Any]) -> Any:
-        response = self._session.request(method, url, timeout=HTTP_TIMEOUT_S, **options)
-        if response.status_code >= 500:
-            raise EnvironmentFailure(f"toxiproxy, {method} {url}: {response.text.strip()}")
-        return response
-
-
-toxiproxy.api.requests = _Http()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +83,7 @@ class Links:
     def __init__(
         self, api: Address, wires: Sequence[Wire], state: Callable[[str], NodeState], is_ours: bool
     ) -> None:
-        self.api, self.wires = api, wires
+        self.wires, self._control = wires, Control(api)
         self._state, self._is_ours = state, is_ours
         self._turn = asyncio.Lock()  # a probe must not meet the next fault
         self._lanes = {(w.name, way): Lane(w, way) for w in wires for way in (UPSTREAM, DOWNSTREAM)}
@@ -128,7 +92,7 @@ class Links:
 
     async def create(self) -> None:
         """Create all proxies. Raises EnvironmentFailure."""
-        await self._call(self._populate)
+        await self._control.call(self._populate)
 
     async def cut(self, links: Collection[Link]) -> Effect:
         async with self._turn:
@@ -149,7 +113,7 @@ class Links:
     async def _cut(self, links: Collection[Link]) -> Effect:
         lanes = self._of(links)
         began = time.monotonic()
-        await self._call(self._install_cuts, [lane for lane in lanes if not lane.cut])
+        await self._control.call(self._install_cuts, [lane for lane in lanes if not lane.cut])
         applied_ms = _ms_since(began)
         return await self._probe_cut(links, lanes, applied_ms)
 
@@ -159,7 +123,7 @@ class Links:
         if not broken:
             return Effect.skipped("nothing is cut or shaped there")
         began = time.monotonic()
-        await self._call(self._remove_all, broken)
+        await self._control.call(self._remove_all, broken)
         return await self._probe_heal(broken, _ms_since(began))
 
     async def _shape(self, links: Collection[Link], shape: Shape) -> Effect:
@@ -168,8 +132,8 @@ class Links:
         if not lanes:
             return Effect.skipped("these links are cut")
         began = time.monotonic()
-        await self._call(self._install_shapes, lanes, shape, wanted)
-        shown = await self._call(self._read)
+        await self._control.call(self._install_shapes, lanes, shape, wanted)
+        shown = await self._control.call(self._read)
         missing = [lane.wire.name for lane in lanes if not _shows(shown, lane, wanted)]
         evidence = {**_about(links), "ms": _ms_since(began), "toxics": sorted(wanted)}
         if missing:
@@ -183,8 +147,8 @@ class Links:
             return Effect.skipped("nobody is there to hold a connection")
         probes = [await connect(wire.listen) for wire in live]
         try:
-            shown = await self._call(self._read)
-            await self._call(self._drop, wires)
+            shown = await self._control.call(self._read)
+            await self._control.call(self._drop, wires)
             ends = await asyncio.gather(*(end_of(probe) for probe in probes))
         finally:
             for _, writer in probes:
@@ -211,20 +175,6 @@ class Links:
         return lanes
 
     # -- calls to the server, on the control thread ------------------------------------------
-
-    async def _call(self, do: Callable[..., Any], *args: Any) -> Any:
-        def call() -> Any:
-            Toxiproxy().update_api_consumer(self.api.host, self.api.port)
-            return do(*args)
-
-        future = asyncio.get_running_loop().run_in_executor(_control, call)
-        try:
-            return await asyncio.wait_for(asyncio.shield(future), CALLS_DEADLINE_S)
-        except TimeoutError:
-            text = f"toxiproxy at {self.api} did not answer within {CALLS_DEADLINE_S:g} s"
-            raise EnvironmentFailure(text) from None
-        except (requests.RequestException, KeyError, ValueError) as error:
-            raise EnvironmentFailure(f"toxiproxy at {self.api}: {error}") from error
 
     def _populate(self) -> None:
         wanted = [
@@ -294,10 +244,10 @@ class Links:
     async def _probe_cut(
         self, links: Collection[Link], lanes: Sequence[Lane], applied_ms: float
     ) -> Effect:
-        before = await self._call(self._read)
+        before = await self._control.call(self._read)
         wires = {lane.wire for lane in lanes if self._is_alive(lane.wire.target)}
         ends = await asyncio.gather(*(end_echo(wire.listen, SILENCE_S) for wire in wires))
-        after = await self._call(self._read)
+        after = await self._control.call(self._read)
         # A node that died during the probe has ended its connections by itself.
         loud = [
             wire.name
@@ -320,7 +270,7 @@ class Links:
         return Effect.observed(**evidence)
 
     async def _probe_heal(self, lanes: Sequence[Lane], applied_ms: float) -> Effect:
-        shown = await self._call(self._read)
+        shown = await self._control.call(self._read)
         left = [lane.wire.name for lane in lanes if not _shows(shown, lane, {})]
         wires = {
             lane.wire

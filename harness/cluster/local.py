@@ -26,7 +26,7 @@ import time
 from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from harness import seeds
 from harness.cluster.contract import (
@@ -102,12 +102,14 @@ class LocalCluster:
         folder: Path,
         seed: int,
         options: Mapping[str, Any] | None = None,
-        disk: Literal["real", "volatile"] = "real",
-        proxy: Literal["embedded", "server", "auto"] = "embedded",
+        disk: str = "real",
+        proxy: str = "embedded",
         ready_timeout_s: float = 30.0,
     ) -> None:
         if nodes < 1 or clients < 1:
             raise UsageError("a cluster needs at least one node and one client host")
+        if disk not in ("real", "volatile"):
+            raise UsageError(f"there is no disk {disk!r}; it is real or volatile")
         if disk == "volatile" and not system.own:
             raise UsageError(f"--disk volatile needs a node of this project; {system.name} is none")
         self.system, self.seed, self.disk = system, seed, disk
@@ -451,8 +453,10 @@ def find_proxy_server(choice: str) -> tuple[str, ...]:
     """The command of a real toxiproxy-server, or nothing for the embedded one.
 
     Raises:
-        UsageError: a real one is wanted and there is none.
+        UsageError: a real one is wanted and there is none, or the choice is unknown.
     """
+    if choice not in ("embedded", "server", "auto"):
+        raise UsageError(f"there is no proxy {choice!r}; it is embedded, server or auto")
     if choice == "embedded":
         return ()
     found = os.environ.get("TOXIPROXY_SERVER") or shutil.which("toxiproxy-server")

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import harness
 from harness.errors import EnvironmentFailure
 
 REPLY_DEADLINE_S = 10.0
@@ -54,7 +53,7 @@ class Processes:
     @property
     def env(self) -> dict[str, str]:
         """The harness's environment, from which this project's packages can be imported."""
-        source = str(Path(harness.__file__).parents[1])
+        source = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
         return {**os.environ, "PYTHONPATH": path}
 

@@ -270,6 +270,10 @@ def test_arguments_that_do_not_go_together_are_wrong_usage(
         make(Foreign(), folder=tmp_path, seed=1, disk="volatile")
     with pytest.raises(UsageError):
         make(EchoSystem(), folder=tmp_path, seed=1, nodes=0)
+    with pytest.raises(UsageError, match="floppy"):
+        make(EchoSystem(), folder=tmp_path, seed=1, disk="floppy")
+    with pytest.raises(UsageError, match="squid"):
+        make(EchoSystem(), folder=tmp_path, seed=1, proxy="squid")
     monkeypatch.delenv("TOXIPROXY_SERVER", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match="toxiproxy-server"):
