@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import chain
-from operator import attrgetter
+from functools import partial
+from itertools import chain, compress
+from operator import attrgetter, is_, itemgetter
 from typing import Any
 
 import msgspec
@@ -87,7 +88,10 @@ Items = list[int | str | Send | Poll | Append | Write | Read | None]
 Typed = bool | int | float | str | dict[str, Any] | Items | None
 """The type that msgspec decodes a value to, or fails."""
 
-_MOPS = frozenset({Send, Poll, Append, Write, Read, Mop})
+_MOPS: dict[type, int] = {
+    kind: code for code, kind in enumerate((Send, Poll, Append, Write, Read, Mop))
+}
+_USUAL = frozenset({int, list, type(None)})
 _SHAPES = {type(None): NONE, int: SCALAR, tuple: PAIR, list: MICRO, bytes: RAW}
 
 
@@ -141,16 +145,12 @@ class Columnizer:
         Raises:
             Untyped: one does not fit, e.g. a key of more than 64 bits; no value was added.
         """
-        for place, value in enumerate(values):
-            kind = type(value)
-            if kind is list:
-                if not value or type(value[0]) not in _MOPS:
-                    values[place] = self._normal_list(value)
-            elif kind is int:
-                if not INTEGER_MIN <= value < 2**63:
-                    values[place] = self.code(value)
-            elif value is not None:
-                values[place] = self.normal(value)
+        kinds = set(map(type, values))
+        lists = values if len(kinds) == 1 else [v for v in values if type(v) is list]
+        if not kinds <= _USUAL or (list in kinds and not _all_micro(lists)):
+            self._normalise(values)
+        elif int in kinds:
+            _within(_ints(v for v in values if type(v) is int))
         try:
             self._add(values)
         except OverflowError as error:
@@ -214,6 +214,14 @@ class Columnizer:
             exact=Blobs.of([blob for _, blob in exact]),
         )
 
+    def _normalise(self, values: list[Any]) -> None:
+        """Bring typed values into the types of `_SHAPES`, in place."""
+        for place, value in enumerate(values):
+            if type(value) is not list:
+                values[place] = self.normal(value)
+            elif not value or type(value[0]) not in _MOPS:
+                values[place] = self._normal_list(value)
+
     # -- plain values ----------------------------------------------------------------------------
 
     def _normal_list(self, value: list[Any]) -> tuple[int, int] | bytes:
@@ -262,20 +270,22 @@ class Columnizer:
     def _add(self, values: list[Any]) -> None:
         """Add values of the types of `_SHAPES`, all or none."""
         shape = np.fromiter(map(_SHAPES.__getitem__, map(type, values)), np.int8, len(values))
-        batch: dict[str, NDArray[Any]] = {
-            "shape": shape,
-            "scalar": _ints([v for v in values if type(v) is int]),
-            "pair": _ints([v for pair in values if type(pair) is tuple for v in pair]),
-        }
-        rows = [v for v in values if type(v) is list]
-        if rows:
+        present = set(shape.tolist())
+        batch: dict[str, NDArray[Any]] = {"shape": shape}
+        if SCALAR in present:
+            batch["scalar"] = _ints(v for v in values if type(v) is int)
+        if PAIR in present:
+            batch["pair"] = _ints(v for pair in values if type(pair) is tuple for v in pair)
+        if MICRO in present:
+            rows = values if len(present) == 1 else [v for v in values if type(v) is list]
             mops = list(chain.from_iterable(rows))
             batch["mops"] = np.fromiter(map(len, rows), np.int32, len(rows))
             entries = self._mops(mops)
             batch |= entries.columns()
             if entries.idle:
                 self.exact |= _exact(rows, np.flatnonzero(shape == MICRO) + self.size)
-        self.raw += [v for v in values if type(v) is bytes]
+        if RAW in present:
+            self.raw += [v for v in values if type(v) is bytes]
         self.size += len(values)
         for name, column in batch.items():
             self.parts.setdefault(name, []).append(column)
@@ -284,16 +294,17 @@ class Columnizer:
         """The columns of some micro-operations, type by type and then put into their order."""
         types = list(map(type, mops))
         present = set(types)
-        if not present <= _MOPS:
+        if not present <= _MOPS.keys():
             raise Untyped
         if len(present) == 1:
-            return self._columns(present.pop(), mops)
-        code = {kind: number for number, kind in enumerate(present)}
-        kinds = np.fromiter(map(code.__getitem__, types), np.int8, len(mops))
+            return self._columns(types[0], mops)
+        codes = np.fromiter(map(_MOPS.__getitem__, types), np.int8, len(mops))
         parts = []
-        for kind in present:
-            there = np.flatnonzero(kinds == code[kind])
-            parts.append((there, self._columns(kind, [m for m in mops if type(m) is kind])))
+        for kind, code in _MOPS.items():
+            if kind in present:
+                here = codes == code
+                chosen = list(compress(mops, here.tobytes()))
+                parts.append((np.flatnonzero(here), self._columns(kind, chosen)))
         return _interleave(parts, len(mops))
 
     def _columns(self, kind: type, mops: list[Any]) -> _Entries:
@@ -307,12 +318,12 @@ class Columnizer:
         if kind is Read:
             return _read_columns(f, key, list(map(_VALUE, mops)))
         form = np.full(len(mops), VALUE, np.int8)
-        try:
-            value = _within(_ints(map(_VALUE, mops)))
-            offset = np.full(len(mops), MISSING, np.int64)
-        except TypeError:  # some are [offset, value]
+        if kind is Send:
             value, offset = _send_columns(list(map(_VALUE, mops)))
             form[offset != MISSING] = OFFSET
+        else:
+            value = _within(_ints(map(_VALUE, mops)))
+            offset = np.full(len(mops), MISSING, np.int64)
         ones = np.ones(len(mops), np.int32)
         return _Entries(_repeat(f, len(mops)), form, key, ones, key, offset, value)
 
@@ -367,53 +378,80 @@ def _offsets(offsets: list[int | None]) -> Ints:
     return _ints([NULL if offset is None else offset for offset in offsets])
 
 
+def _all_micro(lists: Iterable[list[Any]]) -> bool:
+    """Whether each list begins with a micro-operation."""
+    try:
+        return set(map(type, map(itemgetter(0), lists))) <= _MOPS.keys()
+    except IndexError:
+        return False
+
+
+def _parted(values: list[Any], kind: type) -> tuple[NDArray[np.bool_], list[Any], list[Any]]:
+    """Which of the values have the type, those that do, and those that do not."""
+    there = np.fromiter(map(partial(is_, kind), map(type, values)), np.bool_, len(values))
+    return (
+        there,
+        list(compress(values, there.tobytes())),
+        list(compress(values, (~there).tobytes())),
+    )
+
+
 def _send_columns(values: list[int | tuple[int | None, int]]) -> tuple[Ints, Ints]:
-    """(value, offset) of sends some of which are [offset, value]."""
-    there = np.fromiter((type(v) is tuple for v in values), np.bool_, len(values))
-    pairs = [v for v in values if type(v) is tuple]
+    """(value, offset) of sends, some of which are [offset, value]."""
+    there, pairs, plain = _parted(values, tuple)
     value, offset = np.empty(len(values), np.int64), np.full(len(values), MISSING, np.int64)
-    offset[there] = _offsets([pair[0] for pair in pairs])
-    value[there] = _ints([pair[1] for pair in pairs])
-    value[~there] = _ints([v for v in values if type(v) is int])
+    value[~there] = _ints(plain)
+    offset[there], value[there] = _pairs(pairs)
     return _within(value), offset
 
 
-def _read_columns(f: int, key: Ints, values: list[int | list[int] | None]) -> _Entries:
-    form = np.fromiter((LIST if type(v) is list else VALUE for v in values), np.int8, len(values))
-    count = np.fromiter((len(v) if type(v) is list else 1 for v in values), np.int32, len(values))
-    value = np.empty(int(count.sum()), np.int64)
-    in_list = np.repeat(form == LIST, count)
-    value[in_list] = _within(_ints(chain.from_iterable(v for v in values if type(v) is list)))
-    value[~in_list] = _offsets([v for v in values if not isinstance(v, list)])
-    missing = np.full(len(value), MISSING, np.int64)
-    return _Entries(
-        _repeat(f, len(values)), form, key, count, np.repeat(key, count), missing, value
-    )
-
-
-def _poll_columns(f: int, mops: list[Poll]) -> _Entries:
-    form = np.fromiter(
-        (BARE if poll.messages is UNSET else MAP for poll in mops), np.int8, len(mops)
-    )
-    maps = [poll.messages for poll in mops if poll.messages is not UNSET]
-    lists = list(chain.from_iterable(map(dict.values, maps)))
-    list_key = _within(_ints(chain.from_iterable(maps)))
-    list_length = np.fromiter(map(len, lists), np.int32, len(lists))
-    map_lists = np.fromiter(map(len, maps), np.int32, len(maps))
-    messages = list(chain.from_iterable(lists))
+def _pairs(pairs: list[tuple[int | None, int]]) -> tuple[Ints, Ints]:
+    """(offset, value) of pairs; an offset that nobody knows is NULL."""
+    flat: Iterable[Any] = chain.from_iterable(pairs)
     try:
-        flat: Iterable[Any] = chain.from_iterable(messages)
-        numbers = _within(_ints(flat)).reshape(-1, 2)
-        offset, value = numbers[:, 0].copy(), numbers[:, 1].copy()
+        numbers = _within(np.fromiter(flat, np.int64, 2 * len(pairs))).reshape(-1, 2)
+        return numbers[:, 0], numbers[:, 1]
     except TypeError:
-        offset = _offsets([message[0] for message in messages])
-        value = _within(_ints([message[1] for message in messages]))
-    count = np.zeros(len(mops), np.int32)
-    count[form == MAP] = np.diff(_starts(list_length)[_starts(map_lists)])
-    missing = np.full(len(mops), MISSING, np.int64)
-    entry_key = np.repeat(list_key, list_length)
-    idle = bool(len(lists)) and int(list_length.min()) == 0
-    return _Entries(_repeat(f, len(mops)), form, missing, count, entry_key, offset, value, idle)
+        return _offsets([pair[0] for pair in pairs]), _within(_ints(pair[1] for pair in pairs))
+
+
+def _read_columns(f: int, key: Ints, values: list[int | list[int] | None]) -> _Entries:
+    there, lists, single = _parted(values, list)
+    count = np.ones(len(values), np.int32)
+    count[there] = np.fromiter(map(len, lists), np.int32, len(lists))
+    value = np.empty(int(count.sum()), np.int64)
+    in_list = np.repeat(there, count)
+    value[in_list] = _within(_ints(chain.from_iterable(lists)))
+    value[~in_list] = _offsets(single)
+    return _Entries(
+        f=_repeat(f, len(values)),
+        form=np.where(there, LIST, VALUE).astype(np.int8),
+        key=key,
+        count=count,
+        entry_key=np.repeat(key, count),
+        entry_offset=np.full(len(value), MISSING, np.int64),
+        entry_value=value,
+    )
+
+
+def _poll_columns(f: int, polls: list[Poll]) -> _Entries:
+    there, maps, _ = _parted(list(map(_MESSAGES, polls)), dict)
+    lists = list(chain.from_iterable(map(dict.values, maps)))
+    lengths = np.fromiter(map(len, lists), np.int32, len(lists))
+    lists_of_map = np.fromiter(map(len, maps), np.int32, len(maps))
+    offset, value = _pairs(list(chain.from_iterable(lists)))
+    count = np.zeros(len(polls), np.int32)
+    count[there] = np.diff(_starts(lengths)[_starts(lists_of_map)])
+    return _Entries(
+        f=_repeat(f, len(polls)),
+        form=np.where(there, MAP, BARE).astype(np.int8),
+        key=np.full(len(polls), MISSING, np.int64),
+        count=count,
+        entry_key=np.repeat(_within(_ints(chain.from_iterable(maps))), lengths),
+        entry_offset=offset,
+        entry_value=value,
+        idle=bool(len(lists)) and int(lengths.min()) == 0,
+    )
 
 
 def _interleave(parts: list[tuple[NDArray[np.int64], _Entries]], size: int) -> _Entries:

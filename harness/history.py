@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import decode, edn
+from harness import column_file, decode, edn
 from harness.errors import EnvironmentFailure, HistoryError
 from harness.op import KINDS, Kind, Op
 
@@ -143,9 +143,34 @@ class History(decode.Events, Sequence[Op]):
             HistoryError: there is no history, or it is malformed; says where and why.
         """
         path = _file(Path(path))
-        return _history(
-            edn.read_history(path) if path.suffix == ".edn" else decode.read_jsonl(path)
-        )
+        beside = column_file.path_of(path)
+        remarks: list[str] = []
+        try:
+            # Before the history is read: if it grows meanwhile, the columns are of neither.
+            source = column_file.Source.of(path)
+            if (events := column_file.load(beside, source)) is not None:
+                return _history(events)
+        except column_file.Damaged as error:
+            remarks.append(f"{beside} is damaged and was not used: {error}")
+        except OSError as error:
+            raise HistoryError(path, None, f"cannot be read: {error.strerror}") from error
+        events = (edn.read_history if path.suffix == ".edn" else decode.read_jsonl)(path)
+        if cache:
+            try:
+                column_file.save(events, source, beside)
+            except OSError as error:
+                remarks.append(f"{beside} could not be written: {error.strerror}")
+        return _history(replace(events, remarks=(*events.remarks, *remarks)))
+
+    def save_columns(self, source: Path) -> Path:
+        """Write the `.columns` file beside the history's file, which must hold this history.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        path = column_file.path_of(source)
+        column_file.save(self, column_file.Source.of(source), path)
+        return path
 
     @staticmethod
     def of(ops: Iterable[Op]) -> History:
