@@ -488,8 +488,14 @@ def _exact(rows: list[list[Any]], positions: NDArray[np.int64]) -> dict[int, byt
     for position, row in zip(positions.tolist(), rows, strict=True):
         maps = [_messages(mop) for mop in row]
         if any(messages is not None and _is_idle(messages) for messages in maps):
-            spelled[position] = dump([mop.plain if type(mop) is Mop else mop for mop in row])
+            spelled[position] = dump([_plain(mop) for mop in row])
     return spelled
+
+
+def _plain(mop: Any) -> Any:
+    if type(mop) is Mop:
+        return mop.plain
+    return ["poll"] if type(mop) is Poll and mop.messages is UNSET else mop
 
 
 def _messages(mop: Any) -> dict[Any, list[Any]] | None:

@@ -259,15 +259,18 @@ class Decoder:
         raise Malformed(self.size + odd, f"{reason}; either all events have one or none")
 
     def _processes(self, processes: Sequence[int | str]) -> NDArray[np.int32]:
-        count = len(processes)
-        try:
-            return np.fromiter(cast("Sequence[int]", processes), np.int32, count)
-        except (TypeError, ValueError):
-            names = self.names
-            codes = (
+        names, count = self.names, len(processes)
+        if str in set(map(type, processes)):
+            codes = [
                 p if isinstance(p, int) else -1 - names.setdefault(p, len(names)) for p in processes
-            )
-            return np.fromiter(codes, np.int32, count)
+            ]
+            lowest = min((p for p in processes if isinstance(p, int)), default=0)
+        else:
+            codes = list(cast("Sequence[int]", processes))
+            lowest = min(codes)
+        if lowest < 0:  # it would be mistaken for a name
+            raise Untyped
+        return np.fromiter(codes, np.int32, count)
 
     def _errors(self, errors: Sequence[tuple[str, str] | None]) -> NDArray[np.int32]:
         if errors.count(None) == len(errors):
@@ -332,12 +335,10 @@ def _plain_line(event: Any) -> Line:
     for name in ("type", "process", "f"):
         if event.get(name) is None:
             raise ValueError(f"the event has no {name!r}")
-    if event["type"] not in CODES:
+    if type(event["type"]) is not str or event["type"] not in CODES:
         raise ValueError(f"unknown type {event['type']!r}: expected one of {', '.join(CODES)}")
     process, f = event["process"], event["f"]
-    if not (type(process) is int and 0 <= process < 2**31) and not (
-        type(process) is str and process
-    ):
+    if type(process) is not str and not (type(process) is int and 0 <= process < 2**31):
         raise ValueError(f"process {process!r} is neither a number from 0 to 2^31 nor a name")
     if type(f) is not str:
         raise ValueError(f"f {f!r} is not a string")
