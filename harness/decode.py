@@ -335,15 +335,15 @@ def _plain_line(event: Any) -> Line:
     for name in ("type", "process", "f"):
         if event.get(name) is None:
             raise ValueError(f"the event has no {name!r}")
-    if type(event["type"]) is not str or event["type"] not in CODES:
-        raise ValueError(f"unknown type {event['type']!r}: expected one of {', '.join(CODES)}")
-    process, f = event["process"], event["f"]
+    kind, process, f = event["type"], event["process"], event["f"]
+    if type(kind) is not str or kind not in CODES:
+        raise ValueError(f"unknown type {kind!r}: expected one of {', '.join(CODES)}")
     if type(process) is not str and not (type(process) is int and 0 <= process < 2**31):
         raise ValueError(f"process {process!r} is neither a number from 0 to 2^31 nor a name")
     if type(f) is not str:
         raise ValueError(f"f {f!r} is not a string")
     return Line(
-        event["type"],
+        cast("Any", kind),
         process,
         f,
         _number(event, "index"),

@@ -105,7 +105,7 @@ _TOKEN = re.compile(
     |(?P<special>\#\#[A-Za-z]+)
     |(?P<discard>\#_)
     |(?P<tag>\#:?[^\s,;"()\[\]{}\#_:][^\s,;"()\[\]{}]*)
-    |(?P<symbol>[^\s,;"()\[\]{}\#\\:][^\s,;"()\[\]{}]*)""",
+    |(?P<symbol>(?![+-]?\d)[^\s,;"()\[\]{}\#\\:][^\s,;"()\[\]{}]*)""",
     re.VERBOSE | re.DOTALL,
 )
 _CLOSES = {"[": "]", "(": ")", "{": "}", "#{": "}"}
@@ -115,8 +115,8 @@ _CHARACTERS = {
 }  # fmt: skip
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "n": "\n", "r": "\r", "t": "\t", "f": "\f", "b": "\b"}
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[0-3]?[0-7]{1,2}|.)", re.DOTALL)
-DEPTH_MAX: Final = 500
-"""Of nested collections; Python's own stack ends at a thousand calls."""
+DEPTH_MAX: Final = 200
+"""Of nested collections and tags; Python's own stack ends at a thousand calls."""
 
 
 class _Reader:
@@ -163,16 +163,21 @@ class _Reader:
 
     def _value(self, start: int) -> Any:
         """The next form that is not discarded."""
+        self._descend(start)
         while self.skip() < len(self.text):
             if (value := self.form()) is not _NOTHING:
+                self.depth -= 1
                 return value
         raise EdnError(start, "the text ends before this is complete", torn=True)
 
-    def _collection(self, opening: str, start: int) -> Any:
-        closing = _CLOSES[opening]
+    def _descend(self, start: int) -> None:
         self.depth += 1
         if self.depth > DEPTH_MAX:
-            raise EdnError(start, f"collections are nested more than {DEPTH_MAX} deep")
+            raise EdnError(start, f"forms are nested more than {DEPTH_MAX} deep")
+
+    def _collection(self, opening: str, start: int) -> Any:
+        closing = _CLOSES[opening]
+        self._descend(start)
         items: list[Any] = []
         while True:
             here = self.skip()

@@ -72,7 +72,7 @@ def parse(text: str) -> list[Op]:
     """
     events = [
         event
-        for number, line in enumerate(text.splitlines(), start=1)
+        for number, line in enumerate(text.split("\n"), start=1)
         if line.strip() and not line.lstrip().startswith("#")
         for event in _events(number, line)
     ]
@@ -162,15 +162,15 @@ def _ends(
     bar: dict[str, Any], line: int, first: int, last: int, process: Process
 ) -> Iterator[_Event]:
     kind, f = _CLOSES[bar["close"]], bar["f"]
-    argument = bar.get("argument")
+    argument, error = bar.get("argument"), bar.get("error")
+    error = error and tuple(error)
     if bar["open"] == "|":
         # Both events of a nemesis operation are INFO.
         named = isinstance(process, str) and kind in (Kind.INFO, None)
-        yield _Event(first, False, line, Kind.INFO if named else Kind.INVOKE, process, f, argument)
+        begins = Kind.INFO if named else Kind.INVOKE
+        yield _Event(first, False, line, begins, process, f, argument, None if kind else error)
     if kind is not None:
-        error = bar.get("error")
-        value = bar.get("result", argument)
-        yield _Event(last, True, line, kind, process, f, value, error and tuple(error))
+        yield _Event(last, True, line, kind, process, f, bar.get("result", argument), error)
 
 
 # -- drawing --------------------------------------------------------------------------------------
@@ -243,8 +243,9 @@ def _label(begin: Op | None, end: Op | None) -> str:
         text += f" {argument}"
     if end is not None and (result := _json(end.value)) != argument:
         text += f" -> {result}"
-    if end is not None and end.error is not None:
-        text += f" ! {_json(end.error)}"
+    error = (end or op).error
+    if error is not None:
+        text += f" ! {_json(error)}"
     return text
 
 

@@ -34,7 +34,7 @@ def results(history: History) -> list[Any]:
 
 
 def shapes(*found: Any) -> list[int]:
-    return history_of(*found).values.shape[1::2].tolist()
+    return list(map(int, history_of(*found).values.shape[1::2]))
 
 
 @given(histories())

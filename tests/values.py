@@ -74,28 +74,27 @@ usual_values: st.SearchStrategy[Any] = st.one_of(
     st.dictionaries(st.text(max_size=3), st.lists(st.text(max_size=3), max_size=2), max_size=2),
 )
 errors = st.none() | st.tuples(st.text(max_size=5), st.text(max_size=5))
-names = st.sampled_from(["read", "send", "txn", "ключ", 'a"b', ""])
+names = st.sampled_from(["read", "send", "txn", "ключ", 'a"b', "-->"])
 
 
 @st.composite
 def histories(draw: st.DrawFn, value: st.SearchStrategy[Any] = values) -> list[Op]:
     """A well-formed history of a few processes and a nemesis, dense from 0."""
-    open_ops: dict[int | str, str] = {}
+    begun: dict[int | str, str] = {}
     ops: list[Op] = []
     time = 0
+    processes: list[int | str] = [0, 1, 2, 40_000, "nemesis", "other"]
     for _ in range(draw(st.integers(0, 12))):
         time += draw(st.integers(0, 50))
-        process = draw(st.sampled_from([0, 1, 2, 40_000, "nemesis", "other"]))
-        f = open_ops.pop(process, None)
-        if isinstance(process, str):
-            kind = Kind.INFO
-        elif f is None:
-            kind = Kind.INVOKE
+        process = draw(st.sampled_from(processes))
+        kind, f, error = Kind.INFO, begun.pop(process, ""), None
+        if f:
+            if isinstance(process, int):
+                kind = draw(st.sampled_from([Kind.OK, Kind.FAIL, Kind.INFO]))
+            error = draw(errors) if kind is not Kind.OK else None
         else:
-            kind = draw(st.sampled_from([Kind.OK, Kind.FAIL, Kind.INFO]))
-        if f is None:
-            f = open_ops[process] = draw(names)
-        error = draw(errors) if kind in (Kind.FAIL, Kind.INFO) else None
+            kind = Kind.INVOKE if isinstance(process, int) else Kind.INFO
+            f = begun[process] = draw(names)
         node = draw(st.none() | st.sampled_from(["n1", "n2"]))
         extra = draw(st.none() | st.dictionaries(st.text(max_size=3), json_values, max_size=2))
         ops.append(Op(len(ops), time, kind, process, f, draw(value), error, node, extra))

@@ -1,0 +1,1 @@
+"""Benchmarks. Each says what its timer covers; run one by `pytest -m bench -s tests/bench/…`."""
