@@ -1,21 +1,22 @@
 """Raft as a pure state machine: messages and ticks in; what to persist, send and apply out.
 
-No clock, no disk, no network: the driver calls `tick` at equal intervals, `receive` for each message,
-and `take` for what is to be done. The order that the driver must keep is the whole of safety:
+No clock, no disk, no network: the driver calls `tick` at equal intervals, `receive` for each
+message, and `take` for what is to be done. The order that the driver must keep is the whole of safety:
 
     ready = core.take()
     persist ready.hard_state, ready.snapshot, ready.truncate_from and ready.entries; fsync
     core.persisted(ready)
     send ready.messages; apply ready.committed
 
-Promises, each tested over seeded schedules of loss, delay, partition and crash: at most one leader a
-term (votes are durable before they are sent); committed entries are never lost or changed; an entry
-is committed only once one of the leader's own term is on a majority (§5.4.2); reads are confirmed by
-a round of heartbeats; a node that was cut off does not disturb a working leader (pre-vote, and
-followers that hear a leader ignore candidates); a leader that a majority does not hear steps down.
+Promises, each tested over seeded schedules of loss, delay, partition and crash: at most one leader
+a term (votes are durable before they are sent); committed entries are never lost or changed; an
+entry is committed only once one of the leader's own term is on a majority (§5.4.2); reads are
+confirmed by a round of heartbeats; a node that was cut off does not disturb a working leader
+(pre-vote, and followers that hear a leader ignore candidates); a leader that a majority does not
+hear steps down.
 
-Source: Ongaro & Ousterhout, "In Search of an Understandable Consensus Algorithm" (extended version),
-and Ongaro's dissertation, §3.10 (transfer), §4.2.3 and §9.6 (pre-vote), §6.2 and §6.4 (reads).
+Source: Ongaro & Ousterhout, "In Search of an Understandable Consensus Algorithm" (extended), and
+Ongaro's dissertation, §3.10 (transfer), §4.2.3 and §9.6 (pre-vote), §6.2 and §6.4 (reads).
 """
 
 from __future__ import annotations
@@ -258,7 +259,7 @@ class Core:
         return entry.index, entry.term
 
     def read_index(self, id: int) -> bool:
-        """Ask for a read to be confirmed; `Ready.reads` or `lost_reads` answers. False: not leader."""
+        """Ask for a read to be confirmed; False if not leader. `Ready.reads` or `lost_reads` says."""
         if self.role is not Role.LEADER:
             return False
         if self.log.term(self.commit) != self.term:

@@ -1,8 +1,8 @@
 """Which leader epoch began at which offset: what makes truncation after a fail-over exact.
 
 `leader-epoch-checkpoint` on disk, as Kafka writes it: a version line, a count, then "epoch offset".
-Source: KIP-101 (truncate by epoch, not by high watermark), KIP-279 (ask again with the epoch that is
-known on both sides).
+Source: KIP-101 (truncate by epoch, not by high watermark), KIP-279 (ask again with the epoch that
+is known on both sides).
 """
 
 from __future__ import annotations

@@ -261,7 +261,7 @@ class Log:
         self._last_flush_ms = now_ms
 
     async def checkpoint(self) -> None:
-        """Store epochs, log start and recovery point. Losing this costs time at a start, no data."""
+        """Store epochs, log start and recovery point. To lose this costs time at a start, no data."""
         await self._disk.replace(f"{self.folder}/{STATE}", msgspec.json.encode(self._state))
         if self.epochs.dirty:
             dump = self.epochs.dump()

@@ -1,7 +1,8 @@
 """What is remembered of idempotent producers, so that a retried batch is appended once.
 
-Of each producer id: its epoch and its last five batches (sequence and offset). A batch that is among
-these is a duplicate, answered with the offset that it has; any other must follow the last sequence.
+Of each producer id: its epoch and its last five batches (sequence and offset). A batch that is
+among these is a duplicate, answered with the offset that it has; any other must follow the last
+sequence.
 The same rules run on every replica, over what is in the log, so that the state is the same wherever
 leadership goes; it is rebuilt from the log, or from a snapshot and the rest of the log.
 Source: KIP-98 (idempotent producer), KIP-185 (five in flight), KIP-360 (unknown producers).
@@ -17,7 +18,7 @@ import msgspec
 from nodes.broker.log.batch import NO_PRODUCER, Batch
 
 REMEMBERED = 5
-"""A producer has at most five requests in flight, so a duplicate is one of the last five batches."""
+"""At most five requests of a producer are in flight: a duplicate is one of its last five batches."""
 
 
 class ProducerError(Exception):

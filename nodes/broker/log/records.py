@@ -1,4 +1,4 @@
-"""Records inside a batch: looked at only where a timestamp asks for it. kafka-python decodes them."""
+"""Records inside a batch, decoded by kafka-python; looked at only where a timestamp asks for it."""
 
 from __future__ import annotations
 
