@@ -26,7 +26,7 @@ class Outcome(IntEnum):
     @property
     def json(self) -> bool | str:
         """True, False or "unknown", as Jepsen's `:valid?`."""
-        return {Outcome.VALID: True, Outcome.UNKNOWN: "unknown", Outcome.INVALID: False}[self]
+        return "unknown" if self is Outcome.UNKNOWN else self is Outcome.VALID
 
     @property
     def exit_status(self) -> int:
