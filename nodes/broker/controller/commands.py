@@ -1,0 +1,106 @@
+"""What can be asked of the metadata. Each is one entry of the replicated log."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Command(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Base of all commands."""
+
+
+class Register(Command):
+    """A broker process starts.
+
+    `clean`: the process before it stored everything before it ended, so that its log is what its
+    ISRs believe it is.
+    """
+
+    broker: int
+    incarnation: str
+    clean: bool
+
+
+class Unfence(Command):
+    """A registered broker has caught up with the metadata."""
+
+    broker: int
+    epoch: int
+
+
+class Fence(Command):
+    """A broker was not heard for a session."""
+
+    broker: int
+    epoch: int
+
+
+class CreateTopic(Command):
+    name: str
+    partitions: int  # -1: the broker's default
+    replication_factor: int
+    configs: dict[str, str]
+    assignments: list[tuple[int, ...]] = []
+    validate_only: bool = False
+
+
+class DeleteTopic(Command):
+    name: str
+
+
+class CreatePartitions(Command):
+    name: str
+    count: int
+    assignments: list[tuple[int, ...]] = []
+
+
+class AlterConfig(Command):
+    """`topic` "" stands for all brokers. Operations: 0 set, 1 delete, 2 append, 3 subtract."""
+
+    topic: str
+    changes: list[tuple[str, int, str]]
+
+
+class AlterPartition(Command):
+    """A leader's wish for its ISR, fenced by all that it believes."""
+
+    broker: int
+    broker_epoch: int
+    topic: str
+    partition: int
+    leader_epoch: int
+    partition_epoch: int
+    isr: tuple[int, ...]
+
+
+class AllocateProducerIds(Command):
+    count: int
+
+
+class CommitOffsets(Command):
+    """Offsets of a standalone consumer."""
+
+    group: str
+    offsets: list[tuple[str, int, int, str]]
+
+
+class ElectPreferred(Command):
+    """Make the preferred leader lead, where it is in sync."""
+
+    topic: str
+    partition: int
+
+
+AnyCommand = (
+    Register
+    | Unfence
+    | Fence
+    | CreateTopic
+    | DeleteTopic
+    | CreatePartitions
+    | AlterConfig
+    | AlterPartition
+    | AllocateProducerIds
+    | CommitOffsets
+    | ElectPreferred
+)
