@@ -259,7 +259,7 @@ class Core:
         return entry.index, entry.term
 
     def read_index(self, id: int) -> bool:
-        """Ask for a read to be confirmed; False if not leader. `Ready.reads` or `lost_reads` says."""
+        """Ask for a read to be confirmed; `Ready` says how it went. False: not leader."""
         if self.role is not Role.LEADER:
             return False
         if self.log.term(self.commit) != self.term:

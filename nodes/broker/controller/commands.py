@@ -9,7 +9,7 @@ class Command(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Base of all commands."""
 
 
-class Register(Command):
+class Register(Command, frozen=True):
     """A broker process starts.
 
     `clean`: the process before it stored everything before it ended, so that its log is what its
@@ -21,21 +21,21 @@ class Register(Command):
     clean: bool
 
 
-class Unfence(Command):
+class Unfence(Command, frozen=True):
     """A registered broker has caught up with the metadata."""
 
     broker: int
     epoch: int
 
 
-class Fence(Command):
+class Fence(Command, frozen=True):
     """A broker was not heard for a session."""
 
     broker: int
     epoch: int
 
 
-class CreateTopic(Command):
+class CreateTopic(Command, frozen=True):
     name: str
     partitions: int  # -1: the broker's default
     replication_factor: int
@@ -44,24 +44,24 @@ class CreateTopic(Command):
     validate_only: bool = False
 
 
-class DeleteTopic(Command):
+class DeleteTopic(Command, frozen=True):
     name: str
 
 
-class CreatePartitions(Command):
+class CreatePartitions(Command, frozen=True):
     name: str
     count: int
     assignments: list[tuple[int, ...]] = []
 
 
-class AlterConfig(Command):
+class AlterConfig(Command, frozen=True):
     """`topic` "" stands for all brokers. Operations: 0 set, 1 delete, 2 append, 3 subtract."""
 
     topic: str
     changes: list[tuple[str, int, str]]
 
 
-class AlterPartition(Command):
+class AlterPartition(Command, frozen=True):
     """A leader's wish for its ISR, fenced by all that it believes."""
 
     broker: int
@@ -73,18 +73,18 @@ class AlterPartition(Command):
     isr: tuple[int, ...]
 
 
-class AllocateProducerIds(Command):
+class AllocateProducerIds(Command, frozen=True):
     count: int
 
 
-class CommitOffsets(Command):
+class CommitOffsets(Command, frozen=True):
     """Offsets of a standalone consumer."""
 
     group: str
     offsets: list[tuple[str, int, int, str]]
 
 
-class ElectPreferred(Command):
+class ElectPreferred(Command, frozen=True):
     """Make the preferred leader lead, where it is in sync."""
 
     topic: str

@@ -3,14 +3,14 @@
 Pure and deterministic: every node applies the same entries and has the same image. A result is
 ["ok", …] or ["error", code, text]; a command that fails changes nothing.
 
-Why two leaders of one partition never both ack `acks=all`: a new leader is chosen by a committed entry
-that raises the leader epoch. The old leader may not have heard of it. To ack, it needs every member of
-the ISR *that it believes in* to have fetched the batch from it. At least one of them is the new leader
-(it came from that ISR: leaders come from the committed ISR, and the old leader's belief is the
-committed ISR or one that was committed before, and only *larger* beliefs are acted on while a change
-is in flight). A replica that has heard of the new epoch refuses fetch answers of the old one, so the
-new leader fetches nothing more from the old; and what it fetched before, it has. To get it out of the
-ISR, the old leader must have a committed AlterPartition, which is refused: its leader epoch is stale.
+Why two leaders of one partition never both ack `acks=all`: a new leader is chosen by a committed
+entry that raises the leader epoch, and the old leader may not have heard of it. To ack, the old one
+needs every member of the ISR *that it believes in* to have fetched the batch from it. One of these
+is the new leader: leaders come from the committed ISR, and what the old leader believes is that ISR
+or one committed before it, widened by whoever it has asked to let in. A replica that has heard of
+the new epoch takes nothing more from the old leader, so the batch can only have been acked if the
+new leader had it before it began to lead. To get the new leader out of the ISR, the old one would
+need a committed AlterPartition, which is refused: its leader epoch is stale.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Machine:
         try:
             command = msgspec.msgpack.decode(entry.command, type=AnyCommand)
             new, result = apply(old, command, index, entry.seed)
-            answer: list[Any] = ["ok", result]
+            answer: list[Any] = ["ok", msgspec.to_builtins(result), index]
         except BrokerError as error:
             new, answer = old, ["error", int(error.code), str(error)]
         except msgspec.MsgspecError as error:

@@ -18,7 +18,7 @@ import msgspec
 from nodes.broker.log.batch import NO_PRODUCER, Batch
 
 REMEMBERED = 5
-"""At most five requests of a producer are in flight: a duplicate is one of its last five batches."""
+"""At most five requests are in flight, so a duplicate is one of the last five batches."""
 
 
 class ProducerError(Exception):

@@ -1,0 +1,122 @@
+"""What a broker is told when it starts: one JSON file, and Kafka's names for its options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+Address = tuple[str, int]
+
+# name → default, in Kafka's terms and with Kafka's values.
+DEFAULTS: Mapping[str, Any] = {
+    "auto.create.topics.enable": False,
+    "broker.heartbeat.interval.ms": 2000,
+    "broker.session.timeout.ms": 9000,
+    "fetch.max.bytes": 57671680,
+    "group.initial.rebalance.delay.ms": 0,
+    "log.retention.check.interval.ms": 300000,
+    "producer.id.expiration.ms": 86400000,
+    "replica.fetch.max.bytes": 10485760,
+    "replica.fetch.wait.max.ms": 500,
+    "replica.fetch.backoff.ms": 200,
+    "replica.high.watermark.checkpoint.interval.ms": 5000,
+    "replica.lag.time.max.ms": 30000,
+    "socket.request.max.bytes": 104857600,
+}
+
+# These become the cluster's defaults for topics; see `nodes.broker.configs`.
+_FOR_TOPICS = ("num.partitions", "default.replication.factor")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. The text is one line that says why."""
+
+
+class NodeConfig(msgspec.Struct, frozen=True):
+    """One node's configuration; the harness' `NodeSpec` as JSON.
+
+    Attributes:
+        bind: "peer", "raft", "admin" and one name per listener for clients.
+        advertised: listener → the address under which its clients reach this node.
+        peers: other node → "peer" or "raft" → the address by which this node reaches it.
+        peer_advertised: other node → listener → address, for metadata answers.
+        data: the folder that is this node's disk. disk: "real" or "volatile".
+    """
+
+    node: str
+    id: int
+    data: str
+    bind: dict[str, Address]
+    seed: int = 0
+    advertised: dict[str, Address] = {}
+    peers: dict[str, dict[str, Address]] = {}
+    peer_advertised: dict[str, dict[str, Address]] = {}
+    disk: str = "real"
+    options: dict[str, Any] = {}
+    python: str = ""
+
+    @staticmethod
+    def parse(data: bytes) -> NodeConfig:
+        """Raises ConfigError."""
+        try:
+            config = msgspec.json.decode(data, type=NodeConfig)
+        except msgspec.MsgspecError as error:
+            raise ConfigError(f"the configuration is not understood: {error}") from error
+        config.check()
+        return config
+
+    def check(self) -> None:
+        """Raises ConfigError for what cannot be."""
+        from nodes.broker.configs import BROKER_SYNONYMS, TOPIC_CONFIGS
+
+        missing = [name for name in ("peer", "raft", "admin") if name not in self.bind]
+        if missing:
+            raise ConfigError(f"bind lacks {', '.join(missing)}")
+        if self.disk not in ("real", "volatile"):
+            raise ConfigError(f"disk is {self.disk!r}, neither real nor volatile")
+        known = {*DEFAULTS, *_FOR_TOPICS, *BROKER_SYNONYMS, *TOPIC_CONFIGS}
+        unknown = sorted(set(self.options) - known)
+        if unknown:
+            raise ConfigError(f"unknown options: {', '.join(unknown)}")
+        for name in self.options:
+            if isinstance(DEFAULTS.get(name), int) and not isinstance(DEFAULTS[name], bool):
+                self.ms(name)
+        ids = [self.id, *self.peer_ids.values()]
+        if len(set(ids)) != len(ids):
+            raise ConfigError(f"two nodes have the id {self.id}")
+
+    @property
+    def listeners(self) -> list[str]:
+        """The names of the listeners for clients."""
+        return [name for name in self.bind if name not in ("peer", "raft", "admin")]
+
+    @property
+    def peer_ids(self) -> dict[str, int]:
+        """Other node → its id: the number that its name ends in."""
+        try:
+            return {name: int(name.lstrip("abcdefghijklmnopqrstuvwxyz-_")) for name in self.peers}
+        except ValueError:
+            raise ConfigError("the name of a node ends in its number, as n2 does") from None
+
+    @property
+    def raft_peers(self) -> dict[int, Address]:
+        return {self.peer_ids[name]: ports["raft"] for name, ports in self.peers.items()}
+
+    def advertised_by(self, listener: str) -> dict[int, Address]:
+        """Broker id → its address for clients of this listener."""
+        ids = self.peer_ids
+        found = {ids[n]: ports[listener] for n, ports in self.peer_advertised.items()}
+        own = self.advertised.get(listener) or self.bind[listener]
+        return {self.id: own, **found}
+
+    def option(self, name: str) -> Any:
+        return self.options.get(name, DEFAULTS[name])
+
+    def ms(self, name: str) -> int:
+        """An integer option. Raises ConfigError if it is none."""
+        try:
+            return int(self.option(name))
+        except (TypeError, ValueError):
+            raise ConfigError(f"{name}={self.option(name)!r} is not a whole number") from None
