@@ -22,6 +22,15 @@ import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 from numpy.typing import NDArray
 
+from harness.batches import (
+    ENTRY_COLUMNS,
+    MOP_COLUMNS,
+    Batch,
+    Columns,
+    Places,
+    spread,
+    starts,
+)
 from harness.columns import (
     BARE,
     INTEGER_MIN,
@@ -116,7 +125,7 @@ class _Entries:
     entry_value: Ints
     idle: bool = False  # a poll lists a key that has no messages, and so no entry
 
-    def columns(self) -> dict[str, NDArray[Any]]:
+    def columns(self) -> Columns:
         return {
             "mop_f": self.f,
             "mop_form": self.form,
@@ -139,11 +148,11 @@ class Columnizer:
     size: int = 0
     parts: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
 
-    def extend_typed(self, values: list[Any]) -> None:
-        """Add values that msgspec decoded as `Typed`; the list is changed.
+    def typed(self, values: list[Any]) -> Batch:
+        """Columns of values that msgspec decoded as `Typed`; the list is changed.
 
         Raises:
-            Untyped: one does not fit, e.g. a key of more than 64 bits; no value was added.
+            Untyped: one does not fit, e.g. a key of more than 64 bits.
         """
         kinds = set(map(type, values))
         lists = values if len(kinds) == 1 else [v for v in values if type(v) is list]
@@ -152,13 +161,21 @@ class Columnizer:
         elif int in kinds:
             _within(_ints(v for v in values if type(v) is int))
         try:
-            self._add(values)
+            return self._batch(values)
         except OverflowError as error:
             raise Untyped from error
 
-    def extend_plain(self, values: Iterable[Any]) -> None:
-        """Add any JSON values."""
-        self._add(list(map(self.normal, values)))
+    def plain(self, values: Iterable[Any]) -> Batch:
+        """Columns of any JSON values."""
+        return self._batch(list(map(self.normal, values)))
+
+    def add(self, batch: Batch) -> None:
+        """Put a batch behind those before."""
+        self.raw += batch.raw
+        self.exact |= {self.size + at: blob for at, blob in batch.exact.items()}
+        self.size += len(batch.shape)
+        for name, column in batch.columns.items():
+            self.parts.setdefault(name, []).append(column)
 
     def normal(self, value: Any) -> int | tuple[int, int] | list[Mop] | bytes | None:
         """Any JSON value as one of the types of `_SHAPES`; integers are codes."""
@@ -192,11 +209,11 @@ class Columnizer:
             row[there] = np.arange(len(there), dtype=np.int32)
         micro = Micro(
             tuple(self.fs),
-            _starts(self._joined("mops", np.int32)),
+            starts(self._joined("mops", np.int32)),
             self._joined("mop_f", np.int16),
             self._joined("mop_form", np.int8),
             self._joined("mop_key", np.int64),
-            _starts(self._joined("entries", np.int32)),
+            starts(self._joined("entries", np.int32)),
             self._joined("entry_key", np.int64),
             self._joined("entry_offset", np.int64),
             self._joined("entry_value", np.int64),
@@ -267,45 +284,52 @@ class Columnizer:
 
     # -- batches ---------------------------------------------------------------------------------
 
-    def _add(self, values: list[Any]) -> None:
-        """Add values of the types of `_SHAPES`, all or none."""
+    def _batch(self, values: list[Any]) -> Batch:
+        """Columns of values of the types of `_SHAPES`."""
         shape = np.fromiter(map(_SHAPES.__getitem__, map(type, values)), np.int8, len(values))
         present = set(shape.tolist())
-        batch: dict[str, NDArray[Any]] = {"shape": shape}
+        batch = Batch({"shape": shape})
         if SCALAR in present:
-            batch["scalar"] = _ints(v for v in values if type(v) is int)
+            batch.columns["scalar"] = _ints(v for v in values if type(v) is int)
         if PAIR in present:
-            batch["pair"] = _ints(v for pair in values if type(pair) is tuple for v in pair)
+            pairs = (v for pair in values if type(pair) is tuple for v in pair)
+            batch.columns["pair"] = _ints(pairs)
         if MICRO in present:
             rows = values if len(present) == 1 else [v for v in values if type(v) is list]
             mops = list(chain.from_iterable(rows))
-            batch["mops"] = np.fromiter(map(len, rows), np.int32, len(rows))
-            entries = self._mops(mops)
-            batch |= entries.columns()
-            if entries.idle:
-                self.exact |= _exact(rows, np.flatnonzero(shape == MICRO) + self.size)
+            batch.columns["mops"] = np.fromiter(map(len, rows), np.int32, len(rows))
+            columns, idle = self._mops(mops)
+            batch.columns |= columns
+            if idle:
+                batch.exact = _exact(rows, np.flatnonzero(shape == MICRO))
         if RAW in present:
-            self.raw += [v for v in values if type(v) is bytes]
-        self.size += len(values)
-        for name, column in batch.items():
-            self.parts.setdefault(name, []).append(column)
+            batch.raw = [v for v in values if type(v) is bytes]
+        return batch
 
-    def _mops(self, mops: list[Any]) -> _Entries:
-        """The columns of some micro-operations, type by type and then put into their order."""
+    def _mops(self, mops: list[Any]) -> tuple[Columns, bool]:
+        """The columns of some micro-operations, made type by type; whether a key is idle."""
         types = list(map(type, mops))
         present = set(types)
         if not present <= _MOPS.keys():
             raise Untyped
         if len(present) == 1:
-            return self._columns(types[0], mops)
+            entries = self._columns(types[0], mops)
+            return entries.columns(), entries.idle
         codes = np.fromiter(map(_MOPS.__getitem__, types), np.int8, len(mops))
-        parts = []
+        count, idle = np.empty(len(mops), np.int32), False
+        parts: list[tuple[Places, Columns]] = []
         for kind, code in _MOPS.items():
             if kind in present:
                 here = codes == code
-                chosen = list(compress(mops, here.tobytes()))
-                parts.append((np.flatnonzero(here), self._columns(kind, chosen)))
-        return _interleave(parts, len(mops))
+                entries = self._columns(kind, list(compress(mops, here.tobytes())))
+                count[here] = entries.count
+                idle |= entries.idle
+                parts.append((np.flatnonzero(here), entries.columns()))
+        columns = {name: np.empty(len(mops), dtype) for name, dtype in MOP_COLUMNS.items()}
+        for places, part in parts:
+            for name in MOP_COLUMNS:
+                columns[name][places] = part[name]
+        return columns | spread(parts, count, ENTRY_COLUMNS), idle
 
     def _columns(self, kind: type, mops: list[Any]) -> _Entries:
         """Columns of micro-operations that all have the type `kind`."""
@@ -364,12 +388,6 @@ def _within(numbers: Ints) -> Ints:
 
 def _repeat(f: int, count: int) -> NDArray[np.int16]:
     return np.full(count, f, np.int16)
-
-
-def _starts(counts: NDArray[np.int32]) -> NDArray[np.int32]:
-    start = np.zeros(len(counts) + 1, np.int32)
-    np.cumsum(counts, out=start[1:])
-    return start
 
 
 def _offsets(offsets: list[int | None]) -> Ints:
@@ -441,7 +459,7 @@ def _poll_columns(f: int, polls: list[Poll]) -> _Entries:
     lists_of_map = np.fromiter(map(len, maps), np.int32, len(maps))
     offset, value = _pairs(list(chain.from_iterable(lists)))
     count = np.zeros(len(polls), np.int32)
-    count[there] = np.diff(_starts(lengths)[_starts(lists_of_map)])
+    count[there] = np.diff(starts(lengths)[starts(lists_of_map)])
     return _Entries(
         f=_repeat(f, len(polls)),
         form=np.where(there, MAP, BARE).astype(np.int8),
@@ -454,36 +472,8 @@ def _poll_columns(f: int, polls: list[Poll]) -> _Entries:
     )
 
 
-def _interleave(parts: list[tuple[NDArray[np.int64], _Entries]], size: int) -> _Entries:
-    """The columns of mops whose parts stand at the given places."""
-    count = np.empty(size, np.int32)
-    for there, part in parts:
-        count[there] = part.count
-    start = _starts(count)
-    total = int(start[-1])
-    whole = _Entries(
-        np.empty(size, np.int16),
-        np.empty(size, np.int8),
-        np.empty(size, np.int64),
-        count,
-        entry_key=np.empty(total, np.int64),
-        entry_offset=np.empty(total, np.int64),
-        entry_value=np.empty(total, np.int64),
-        idle=any(part.idle for _, part in parts),
-    )
-    for there, part in parts:
-        whole.f[there], whole.form[there], whole.key[there] = part.f, part.form, part.key
-        # Entry j of a mop goes to the mop's start + j.
-        first = np.repeat(start[there] - _starts(part.count)[:-1], part.count)
-        target = first + np.arange(len(first), dtype=np.int32)
-        whole.entry_key[target] = part.entry_key
-        whole.entry_offset[target] = part.entry_offset
-        whole.entry_value[target] = part.entry_value
-    return whole
-
-
 def _exact(rows: list[list[Any]], positions: NDArray[np.int64]) -> dict[int, bytes]:
-    """JSON of the rows in which a poll lists a key without messages, by the event's position."""
+    """JSON of the rows in which a poll lists a key without messages, by the event's place."""
     spelled = {}
     for position, row in zip(positions.tolist(), rows, strict=True):
         maps = [_messages(mop) for mop in row]

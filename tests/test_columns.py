@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import columns as c
+from harness.batches import Batch
 from harness.columnize import Columnizer
 from harness.history import History
 from harness.op import Kind, Op
@@ -75,10 +76,10 @@ def test_typed_and_plain_decoding_give_the_same_columns(usual: list[Any], odd: l
 def test_what_workloads_write_is_decoded_without_looking_at_each_value(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def plain(self: Columnizer, values: Sequence[Any]) -> None:
+    def plain(self: Columnizer, values: Iterable[Any]) -> Batch:
         raise AssertionError("decoded line by line")
 
-    monkeypatch.setattr(Columnizer, "extend_plain", plain)
+    monkeypatch.setattr(Columnizer, "plain", plain)
     history = history_of(
         [["send", 0, 17], ["send", 0, [42, 17]], ["send", 1, [None, 18]]],
         [["poll"], ["poll", {"0": [[42, 17], [43, 18]], "1": []}]],

@@ -568,12 +568,12 @@ def test_where_chunks_end_makes_no_difference(size: int) -> None:
 
 def test_a_columnizer_takes_all_of_a_batch_or_nothing() -> None:
     columnizer = Columnizer()
-    columnizer.extend_plain([1, [["send", 0, 1]]])
+    columnizer.add(columnizer.plain([1, [["send", 0, 1]]]))
     lines = decode._LINES.decode_lines(
         b'{"type":"ok","process":0,"f":"x","value":4}\n'
         b'{"type":"ok","process":0,"f":"x","value":[["send",9223372036854775808,1]]}\n'
     )
     with pytest.raises(Untyped):
-        columnizer.extend_typed([line.value for line in lines])
+        columnizer.typed([line.value for line in lines])
     values = columnizer.finish()
     assert values.scalar.tolist() == [1] and len(values.shape) == 2
