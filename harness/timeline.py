@@ -209,7 +209,9 @@ def _bars(events: list[Op], indices: bool, text_max: int | None) -> list[tuple[_
         opens = op.type is Kind.INVOKE or (isinstance(op.process, str) and key not in begun)
         owner.append(place if opens else begun.pop(key, place))
         if opens:
-            begun[key] = place
+            begun.pop(key, None)
+            if op.error is None:  # a whole bar has room for its completion's error only
+                begun[key] = place
         elif owner[place] != place:
             ends[owner[place]] = op
     bars: dict[int, _Bar] = {}

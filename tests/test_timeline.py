@@ -102,6 +102,15 @@ def test_any_part_of_a_history_reads_back_in_order(ops: list[Op], kept: set[int]
     assert facts(parse(render(part))) == facts(part)
 
 
+def test_an_end_of_a_fault_is_not_taken_for_the_beginning_of_the_next() -> None:
+    ends = [
+        Op(4, 0, Kind.INFO, "nemesis", "cut", error=("Gone", "")),
+        Op(8, 1, Kind.INFO, "n", "f"),
+    ]
+    ends.append(Op(9, 2, Kind.INFO, "nemesis", "cut"))
+    assert facts(parse(render(ends))) == facts(ends)
+
+
 @given(histories(), st.booleans())
 def test_bars_of_one_line_do_not_touch(ops: list[Op], indices: bool) -> None:
     for line in filter(None, render(ops, indices=indices).split("\n")):
