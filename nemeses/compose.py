@@ -32,7 +32,7 @@ def compose(packages: Sequence[Package]) -> Package:
     return Package(
         name="+".join(p.name for p in packages) or "none",
         nemesis=Composed([p.nemesis for p in packages]),
-        generator=gen.any(*generators) if generators else None,
+        generator=gen.any_of(*generators) if generators else None,
         final_generator=gen.concat(*finals) if finals else None,
         bands=tuple(band for p in packages for band in p.bands),
         needs=frozenset().union(*(p.needs for p in packages)),

@@ -10,6 +10,9 @@
     controller        the leader of the metadata quorum against the rest
     client-from-leader  a client host and the busiest leader cannot hear each other
 
+Where there are too few nodes the grudge is empty: of two nodes a majority is both, so that there is
+nobody for it to be cut off from; one node has nobody at all.
+
 Source: Jepsen's grudges (jepsen/nemesis.clj, `complete-grudge` and below); the last three and
 `one-way` from Redpanda's chaos faults (isolate_leader, isolate_client_topic_leader).
 """
@@ -84,7 +87,7 @@ def bridge(view: View, rng: Random) -> Lists:
 def one_way(view: View, rng: Random) -> Lists:
     node = rng.choice(view.nodes)
     others = [other for other in view.nodes if other != node]
-    if rng.random() < 0.5:
+    if rng.random() < 0.5 and others:
         return {node: others}
     return {other: [node] for other in others}
 

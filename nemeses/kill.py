@@ -16,14 +16,20 @@ Source: Jepsen's kill packages (jepsen/nemesis/combined.clj, `db-package`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
+from harness import generator as gen
 from harness.cluster.contract import Ability, Cluster, Effect, NodeState
 from harness.nemesis import Band, Package, View
 from nemeses.rhythm import Rhythm, on_and_off
 from nemeses.targets import choose
+
+READY_PATIENCE_S = 3.0
+"""How long a restarted node is waited for. It may need peers that are dead, paused or cut off, and
+only the operations that follow this one, on the same process, can bring those back."""
 
 
 class Kill:
@@ -40,13 +46,24 @@ class Kill:
         return list(value) if isinstance(value, list) else list(choose(value, view, rng))
 
     async def invoke(self, f: str, value: Sequence[str], cluster: Cluster) -> Effect:
-        do = {
+        do: Mapping[str, Callable[[str], Awaitable[Effect]]] = {
             "kill": cluster.kill,
             "power-off": cluster.power_off,
-            "start": cluster.start_node,
-        }[f]
-        effects = await asyncio.gather(*(do(node) for node in value))
+            "start": partial(_start, cluster),
+        }
+        effects = await asyncio.gather(*(do[f](node) for node in value))
         return Effect.all(dict(zip(value, effects, strict=True)))
+
+
+async def _start(cluster: Cluster, node: str) -> Effect:
+    """Start a node; wait for it to be ready, but not for long."""
+    try:
+        async with asyncio.timeout(READY_PATIENCE_S):
+            return await cluster.start_node(node)
+    except TimeoutError:
+        if cluster.state(node) is NodeState.DEAD:
+            return Effect.unobserved(state="dead")
+        return Effect.observed(state=cluster.state(node).value, ready=False)
 
 
 def package(rhythm: Rhythm) -> Package:
@@ -62,7 +79,7 @@ def _package(name: str, fault: str, colour: str, ability: Ability, rhythm: Rhyth
         name=name,
         nemesis=Kill(fault),
         generator=on_and_off(rhythm, fault, rhythm.targets, "start", "all"),
-        final_generator=[{"f": "start", "value": "all"}],
+        final_generator=gen.Call("start", "all"),
         bands=(Band(name, frozenset({fault}), frozenset({"start"}), colour),),
         needs=frozenset({ability}),
         wants_view=bool({"leader", "controller"} & set(rhythm.targets)),

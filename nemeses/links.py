@@ -31,7 +31,7 @@ from harness import generator as gen
 from harness.cluster.contract import Ability, Cluster, Effect, Link, Shape
 from harness.errors import UsageError
 from harness.nemesis import Band, Package, View
-from nemeses.rhythm import Rhythm
+from nemeses.rhythm import Plan, Rhythm, spells
 from nemeses.targets import choose
 
 BEHAVIOURS: Mapping[str, Shape] = {
@@ -95,12 +95,28 @@ class Links:
         return await cluster.heal(worse)
 
 
+def _plan(rhythm: Rhythm) -> Plan:
+    """A behaviour, resets spread over it if it is flaky, and its end."""
+
+    def plan(rng: Random) -> list[tuple[float, gen.Call]]:
+        behaviour = rng.choice(rhythm.behaviours)
+        resets = RESETS if behaviour == "flaky" else 0
+        step_s = rhythm.draw_s(rng) / (resets + 1)
+        return [
+            (rhythm.draw_s(rng), gen.Call("start-links", behaviour)),
+            *[(step_s, gen.Call("reset-links"))] * resets,
+            (step_s, gen.Call("stop-links")),
+        ]
+
+    return plan
+
+
 def package(rhythm: Rhythm) -> Package:
     return Package(
         name="links",
         nemesis=Links(),
-        generator=gen.cycle(gen.on_update_free(_spell, rhythm)),
-        final_generator=[{"f": "stop-links", "value": None}],
+        generator=spells(_plan(rhythm)),
+        final_generator=gen.Call("stop-links"),
         bands=(Band("links", frozenset({"start-links"}), frozenset({"stop-links"}), "#16a085"),),
         needs=frozenset({Ability.SHAPE, Ability.RESET}),
         wants_view=True,

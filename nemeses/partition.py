@@ -9,7 +9,8 @@
     local     the link's proxy stops reading and forwarding
     docker    nftables drop in the receiver's network namespace
 
-A new partition replaces the one before it.
+A new partition replaces the one before it. A grudge that cuts nothing, as every way of partitioning
+a single node is, is journaled as skipped.
 Source: Jepsen's partitioner (jepsen/nemesis.clj) and grudges.
 """
 
@@ -18,7 +19,8 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from harness.cluster.contract import Ability, Cluster, Effect, Link, links_of
+from harness import generator as gen
+from harness.cluster.contract import Ability, Cluster, Effect, Link, Outcome, links_of
 from harness.nemesis import Band, Package, View
 from nemeses.grudges import Lists, grudge
 from nemeses.rhythm import Rhythm, on_and_off
@@ -41,8 +43,13 @@ class Partition:
         mended = await self._mend(cluster)
         if value is None:
             return mended
-        self._cut = links_of(value)
-        return await cluster.cut(self._cut)
+        links = links_of(value)
+        if not links:
+            return Effect.all({"before": mended, "now": Effect.skipped("so few nodes: no cut")})
+        self._cut = links
+        cut = await cluster.cut(links)
+        # The partition before it is over whatever came of that; if no probe saw so, that counts.
+        return cut if mended.outcome is Outcome.SKIPPED else _both(mended, cut)
 
     async def _mend(self, cluster: Cluster) -> Effect:
         cut, self._cut = self._cut, frozenset()
@@ -51,12 +58,16 @@ class Partition:
         return await cluster.heal(cut)
 
 
+def _both(mended: Effect, cut: Effect) -> Effect:
+    return Effect.all({"before": mended, "now": cut})
+
+
 def package(rhythm: Rhythm) -> Package:
     return Package(
         name="partition",
         nemesis=Partition(),
         generator=on_and_off(rhythm, "start-partition", rhythm.grudges, "stop-partition", None),
-        final_generator=[{"f": "stop-partition", "value": None}],
+        final_generator=gen.Call("stop-partition"),
         bands=(
             Band(
                 "partition",

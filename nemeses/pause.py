@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
+from harness import generator as gen
 from harness.cluster.contract import Ability, Cluster, Effect, NodeState
 from harness.nemesis import Band, Package, View
 from nemeses.rhythm import Rhythm, on_and_off
@@ -47,7 +48,7 @@ def package(rhythm: Rhythm) -> Package:
         name="pause",
         nemesis=Pause(),
         generator=on_and_off(rhythm, "pause", rhythm.targets, "resume", "all"),
-        final_generator=[{"f": "resume", "value": "all"}],
+        final_generator=gen.Call("resume", "all"),
         bands=(Band("pause", frozenset({"pause"}), frozenset({"resume"}), "#e67e22"),),
         needs=frozenset({Ability.PAUSE}),
         wants_view=bool({"leader", "controller"} & set(rhythm.targets)),

@@ -199,8 +199,8 @@ class Sends(gen.Generator):
             mops.append(["send", key, sent[key]])
             sent[key] += 1
         call = gen.fill_in(gen.Call("send", mops), context)
-        if call is gen.PENDING:
-            return gen.PENDING
+        if not isinstance(call, gen.Call):
+            return call
         return call, Sends(tuple(sent), self.per_op)
 
     def update(self, context: gen.Context, event: Op) -> gen.Generator:
@@ -218,11 +218,11 @@ def generator(options: Options, load: Load) -> Any:
     polls = gen.repeat(gen.Call("poll", [["poll"]]))
     work = gen.mix([Sends((0,) * len(keys), options.sends_per_op), polls])
     if options.assign_p > 0:
-        work = gen.weighted({work: 1 - options.assign_p, assign: options.assign_p})
+        work = gen.weighted([(1 - options.assign_p, work), (options.assign_p, assign)])
     parts = [gen.each_process(gen.once(assign)), work]
     if options.crash_clients_s is not None:
         parts.append(gen.stagger(options.crash_clients_s, gen.repeat(gen.Call("crash"))))
-    return gen.any(*parts)
+    return gen.any_of(*parts)
 
 
 def workload(options: Options, load: Load, port: BrokerConnect) -> Workload:

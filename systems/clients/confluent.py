@@ -9,10 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from harness.threads import WorkerThread
-
 from harness.client import Endpoint
 from harness.errors import Refused, TimedOut, Unavailable
+from harness.threads import WorkerThread
 from workloads.ports import Message, Partition, Settings
 
 try:
@@ -162,11 +161,11 @@ class Confluent:
             if time.monotonic() > deadline:
                 raise TimedOut("librdkafka reported no outcome in time")
             self._producer.poll(0.1)
-        ((error, message),) = outcome
-        if error is not None:
-            if error.code() == rdkafka.KafkaError.MSG_SIZE_TOO_LARGE:
-                raise Refused(error.str(), name=error.name())
-            raise TimedOut(error.str(), name=error.name())
+        ((failure, message),) = outcome
+        if failure is not None:
+            if failure.code() == rdkafka.KafkaError.MSG_SIZE_TOO_LARGE:
+                raise Refused(failure.str(), name=failure.name())
+            raise TimedOut(failure.str(), name=failure.name())
         offset = message.offset()
         return int(offset) if offset is not None and offset >= 0 else None
 

@@ -10,7 +10,6 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from harness.threads import WorkerThread
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 from kafka.errors import (
@@ -22,6 +21,7 @@ from kafka.errors import (
 
 from harness.client import Endpoint
 from harness.errors import Refused
+from harness.threads import WorkerThread
 from workloads.ports import Message, Partition, Settings
 
 T = TypeVar("T")
