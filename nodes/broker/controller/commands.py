@@ -62,7 +62,10 @@ class AlterConfig(Command, frozen=True):
 
 
 class AlterPartition(Command, frozen=True):
-    """A leader's wish for its ISR, fenced by all that it believes."""
+    """A leader's wish for its ISR, fenced by all that it believes.
+
+    `epochs`: member → the broker epoch with which it last fetched.
+    """
 
     broker: int
     broker_epoch: int
@@ -71,6 +74,7 @@ class AlterPartition(Command, frozen=True):
     leader_epoch: int
     partition_epoch: int
     isr: tuple[int, ...]
+    epochs: dict[int, int]
 
 
 class AllocateProducerIds(Command, frozen=True):

@@ -150,9 +150,17 @@ class Controller:
             return result
 
     async def alter_partition(
-        self, state: PartitionState, isr: tuple[int, ...], timeout_s: float = 5.0
+        self,
+        state: PartitionState,
+        isr: tuple[int, ...],
+        epochs: dict[int, int],
+        timeout_s: float = 5.0,
     ) -> PartitionState:
-        """As leader of `state`, ask for another ISR. Raises BrokerError: it is not so any more."""
+        """As leader of `state`, ask for another ISR; `epochs` as its members last fetched.
+
+        Raises:
+            BrokerError: it is not so any more, or (REQUEST_TIMED_OUT) nobody knows.
+        """
         command = AlterPartition(
             self._config.id,
             self.broker_epoch,
@@ -161,6 +169,7 @@ class Controller:
             state.leader_epoch,
             state.partition_epoch,
             isr,
+            epochs,
         )
         return msgspec.convert(await self.submit(command, timeout_s), PartitionState)
 
@@ -187,6 +196,7 @@ class Controller:
                     command = Register(self._config.id, self._incarnation, self._clean)
                     self.broker_epoch = await self.submit(command)
                     self._host.log("broker.registered", epoch=self.broker_epoch)
+                    self._changed(self.image, self.image)  # from now on its roles are ours
                 beat = Heartbeat(self._config.id, self.broker_epoch, self.image.offset)
                 known = await self._ask_leader("heartbeat", _encode(beat), CALL_TIMEOUT_S)
                 if not known:

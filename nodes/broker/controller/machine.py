@@ -249,8 +249,12 @@ def _alter_partition(
     if leader.id not in isr or len(isr) != len(set(command.isr)):
         raise BrokerError(Code.INVALID_REQUEST, f"{command.isr} is no ISR of {state.replicas}")
     for member in isr:
-        if member not in state.isr and not image.active(member):
-            raise BrokerError(Code.INELIGIBLE_REPLICA, f"broker {member} is fenced")
+        if member in state.isr:
+            continue
+        # It may have started anew since it fetched, without what it had then (KIP-903).
+        fetched_in = command.epochs.get(member)
+        if not image.active(member) or image.brokers[member].epoch != fetched_in:
+            raise BrokerError(Code.INELIGIBLE_REPLICA, f"broker {member} is not as it fetched")
     if isr == state.isr:
         return image, state
     after = replace(state, isr=isr, partition_epoch=state.partition_epoch + 1)
