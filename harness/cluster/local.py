@@ -1,15 +1,11 @@
 """A cluster of processes on this machine: no root, no containers.
 
-Each node has its own folder (`nodes/n1/` with `data/`, `node.log` and what else its system writes)
-and its own ports of 127.0.0.1; a supervisor process owns the nodes and the proxy server, so that
-nothing outlives the harness. Every directed link between nodes, and between client hosts and nodes,
-passes a proxy; the admin port alone is reached directly.
+Each node has its own folder and its own ports of 127.0.0.1; a supervisor process owns the nodes and
+the proxy server, so that nothing outlives the harness. Every directed link between nodes, and
+between client hosts and nodes, passes a proxy; the admin port alone is reached directly.
 
     harness ── pipe ── supervisor ──┬── n1, n2, n3
        └────── HTTP ── proxy server ┘   (every link is a proxy in there)
-
-Start waits for readiness by probe. A node that exits unplanned is recorded in `crashes` with the
-end of its log.
 
 Blind to: page cache lost with the power, unless the nodes keep it in their process
 (`disk="volatile"`); packets (the links are TCP streams); clocks and disks, for now.
@@ -23,67 +19,30 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness import seeds
-from harness.cluster.contract import (
-    Ability,
-    Address,
-    Effect,
-    Link,
-    NodeSpec,
-    NodeState,
-    Shape,
-)
+from harness.cluster.contract import Ability, Address, NodeSpec
 from harness.cluster.layout import lay_out
 from harness.cluster.links import Links, Wire
 from harness.cluster.ports import Ports
-from harness.cluster.postmortem import describe, quote, tail, thread_states
+from harness.cluster.postmortem import describe, quote
+from harness.cluster.process_cluster import ProcessCluster
 from harness.cluster.processes import Exit, Processes
-from harness.errors import EnvironmentFailure, FaultNotPossible, NodeNotReady, UsageError
+from harness.errors import EnvironmentFailure, UsageError
 from harness.system import System
 
 HOST = "127.0.0.1"
 PROXY_PROCESS = "proxies"
 PROXY_DEADLINE_S = 20.0
-STATE_DEADLINE_S = 5.0
-PROBE_DEADLINE_S = 5.0  # of one readiness probe, which must not hang the start
 
 
-@dataclass(slots=True)
-class Node:
-    """A node as the harness knows it."""
-
-    name: str
-    folder: Path
-    spec: NodeSpec
-    state: NodeState = NodeState.STOPPED
-    pid: int | None = None
-    starts: int = 0
-    last_exit: Exit | None = None
-    # One change of a process at a time, so that a fault meets a state that holds still.
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "node.log"
-
-    @property
-    def data(self) -> Path:
-        return self.folder / "data"
-
-
-class LocalCluster:
-    """See `harness.cluster.contract.Cluster`, whose promises this class keeps.
+class LocalCluster(ProcessCluster):
+    """See `ProcessCluster` for the other arguments.
 
     Arguments:
-        folder: the run's folder; nodes live in `folder/nodes`.
-        options: the system's options for nodes, as JSON values.
-        disk: "volatile" lets our own nodes keep un-fsynced writes in their process, so that killing
-            one is a power failure.
         proxy: "embedded", "server" (a real toxiproxy-server from TOXIPROXY_SERVER or PATH), or
             "auto": the server where there is one.
 
@@ -93,107 +52,41 @@ class LocalCluster:
 
     kind = "local"
 
-    def __init__(
-        self,
-        system: System,
-        *,
-        nodes: int = 3,
-        clients: int = 2,
-        folder: Path,
-        seed: int,
-        options: Mapping[str, Any] | None = None,
-        disk: str = "real",
-        proxy: str = "embedded",
-        ready_timeout_s: float = 30.0,
-    ) -> None:
-        if nodes < 1 or clients < 1:
-            raise UsageError("a cluster needs at least one node and one client host")
-        if disk not in ("real", "volatile"):
-            raise UsageError(f"there is no disk {disk!r}; it is real or volatile")
-        if disk == "volatile" and not system.own:
-            raise UsageError(f"--disk volatile needs a node of this project; {system.name} is none")
-        self.system, self.seed, self.disk = system, seed, disk
-        self.nodes = tuple(f"n{number}" for number in range(1, nodes + 1))
-        self.clients = tuple(f"c{number}" for number in range(1, clients + 1))
-        self.folder = folder.absolute()
-        self._options = dict(options or {})
-        self._ready_timeout_s = ready_timeout_s
+    def __init__(self, system: System, *, proxy: str = "embedded", **common: Any) -> None:
+        super().__init__(system, **common)
         self._server = find_proxy_server(proxy)
         self._ports = Ports()
         self._processes = Processes(self._on_exit)
-        self._nodes: dict[str, Node] = {}
         self._links: Links | None = None
-        self._crashes: list[Mapping[str, Any]] = []
         self._proxies_died: Exit | None = None
-        self._started = self._stopped = False
-        self._stopping: asyncio.Task[None] | None = None
 
     @property
     def supports(self) -> frozenset[Ability]:
-        able = {Ability.KILL, Ability.PAUSE, Ability.CUT, Ability.SHAPE, Ability.RESET}
-        if self.disk == "volatile":
-            able.add(Ability.POWER_OFF)
-        return frozenset(able)
+        return super().supports | {Ability.SHAPE, Ability.RESET}
 
     @property
     def supervisor_pid(self) -> int | None:
         return self._processes.supervisor_pid
 
     @property
-    def failure(self) -> str | None:
-        """Why nothing can be done with this cluster any more: a process of its own has died."""
-        try:
-            self._require_working()
-        except EnvironmentFailure as error:
-            return str(error)
-        return None
+    def _owner(self) -> Processes:
+        return self._processes
 
-    # -- start and stop ----------------------------------------------------------------------
+    async def _surround(self) -> Mapping[str, NodeSpec]:
+        wires, specs = lay_out(
+            self.nodes,
+            self.clients,
+            tuple(self.system.peer_ports),
+            self._take,
+            folder=self.folder / "nodes",
+            seed=self.seed,
+            disk=self.disk,
+            options=self._options,
+        )
+        await self._start_proxies(wires)
+        return specs
 
-    async def start(self) -> None:
-        if self._started or self._stopped:
-            raise UsageError("a local cluster starts once; make a new one")
-        self._started = True
-        try:
-            await self._processes.open()
-            wires, specs = lay_out(
-                self.nodes,
-                self.clients,
-                tuple(self.system.peer_ports),
-                self._take,
-                folder=self.folder / "nodes",
-                seed=self.seed,
-                disk=self.disk,
-                options=self._options,
-            )
-            await self._start_proxies(wires)
-            self._nodes = {
-                name: Node(name, self.folder / "nodes" / name, spec) for name, spec in specs.items()
-            }
-            await self._all(self._launch(node) for node in self._nodes.values())
-            await self._all(self._wait_until_ready(node) for node in self._nodes.values())
-        except BaseException:
-            await self.stop()
-            raise
-
-    async def stop(self) -> None:
-        # Whoever waits may be cancelled, once or twice; the stopping itself goes on to its end.
-        if self._stopping is None:
-            self._stopping = asyncio.create_task(self._stop())
-        cancelled = None
-        while not self._stopping.done():
-            try:
-                await asyncio.shield(self._stopping)
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            raise cancelled
-
-    async def _stop(self) -> None:
-        self._stopped = True
-        await self._processes.close()
-        for node in self._nodes.values():
-            node.state, node.pid = NodeState.STOPPED, None
+    def _release(self) -> None:
         self._ports.release()
 
     def _take(self) -> Address:
@@ -227,207 +120,11 @@ class LocalCluster:
             f"the proxy server did not answer within {PROXY_DEADLINE_S:g} s\n{quote(log)}"
         )
 
-    async def _all(self, steps: Iterable[Coroutine[Any, Any, None]]) -> None:
-        """Run the steps side by side; at the first error cancel the others and raise it."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                for step in steps:
-                    group.create_task(step)
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-
-    # -- nodes -------------------------------------------------------------------------------
-
-    async def start_node(self, node: str) -> Effect:
-        self._require_working()
-        it = self._node(node)
-        began = time.monotonic()
-        async with it.turn:
-            if it.state not in (NodeState.DEAD, NodeState.STOPPED):
-                return Effect.skipped(f"{node} is {it.state.value}")
-            await self._launch(it)
-        try:
-            await self._wait_until_ready(it)
-        except _Overtaken as overtaken:
-            return Effect.skipped(str(overtaken))
-        return Effect.observed(pid=it.pid, ms=_ms_since(began))
-
-    async def kill(self, node: str) -> Effect:
-        return await self._end(self._node(node))
-
-    async def power_off(self, node: str) -> Effect:
-        if self.disk != "volatile":
-            raise FaultNotPossible(
-                "a process cannot lose the page cache of this machine: use --disk volatile (own "
-                "nodes), --cluster sim or --cluster docker"
-            )
-        return await self._end(self._node(node))
-
-    async def pause(self, node: str) -> Effect:
-        return await self._signal(node, NodeState.RUNNING, "SIGSTOP", NodeState.PAUSED)
-
-    async def resume(self, node: str) -> Effect:
-        return await self._signal(node, NodeState.PAUSED, "SIGCONT", NodeState.RUNNING)
-
-    async def skew(self, node: str, offset_ns: int, rate_ppm: int = 0) -> Effect:
-        raise FaultNotPossible("the local cluster has one clock: use --cluster sim to skew it")
-
-    async def damage(self, node: str, how: str, options: Mapping[str, Any]) -> Effect:
-        raise FaultNotPossible("the local cluster shares this machine's disk: use --cluster sim")
-
-    async def _launch(self, node: Node) -> None:
-        command = self.system.command(node.spec)
-        node.data.mkdir(parents=True, exist_ok=True)
-        for path, content in command.files.items():
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).write_bytes(content)
-        env = {**self._processes.env, **command.env}
-        node.pid = await self._processes.start(node.name, command.argv, env, node.folder, node.log)
-        node.starts += 1
-        # Its end may have been reported together with its start.
-        died = node.last_exit is not None and node.last_exit.pid == node.pid
-        node.state = NodeState.DEAD if died else NodeState.RUNNING
-        if died:
-            node.pid = None
-
-    async def _wait_until_ready(self, node: Node) -> None:
-        """Probe until the node is ready. Raises NodeNotReady, or _Overtaken by another fault."""
-        start, began = node.starts, time.monotonic()
-        deadline = began + self._ready_timeout_s
-        pause_s = 0.01
-        while True:
-            self._require_working()
-            if node.starts != start or node.state is NodeState.DEAD:
-                self._explain_death(node, start, began)
-            if node.state is NodeState.PAUSED:
-                deadline = time.monotonic() + self._ready_timeout_s  # it has no chance meanwhile
-            elif await self._probe(node):
-                return
-            if time.monotonic() > deadline:
-                raise NodeNotReady(
-                    f"{node.name} was not ready after {self._ready_timeout_s:g} s; its process "
-                    f"{node.pid} still runs\n{quote(node.log)}"
-                )
-            await asyncio.sleep(pause_s)
-            pause_s = min(0.1, pause_s * 1.5)
-
-    async def _probe(self, node: Node) -> bool:
-        try:
-            async with asyncio.timeout(PROBE_DEADLINE_S):
-                return await self.system.ready(self, node.name)
-        except TimeoutError:
-            return False
-
-    def _explain_death(self, node: Node, start: int, began: float) -> None:
-        end = node.last_exit
-        if node.starts != start or (end is not None and end.planned):
-            raise _Overtaken(f"{node.name} was killed while it started")
-        status = "unknown" if end is None else describe(end.status)
-        raise NodeNotReady(
-            f"{node.name} ended {time.monotonic() - began:.1f} s after its start, before it was "
-            f"ready: {status}\n{quote(node.log)}"
-        )
-
-    async def _end(self, node: Node) -> Effect:
-        self._require_working()
-        async with node.turn:
-            if node.state not in (NodeState.RUNNING, NodeState.PAUSED):
-                return Effect.skipped(f"{node.name} is {node.state.value}")
-            began, was = time.monotonic(), node.state.value
-            end = await self._processes.kill(node.name)
-            if end is None:
-                return Effect.skipped(f"{node.name} ended by itself")  # just before we came
-            # Reaped by its parent: that the process is gone could not be surer.
-            return Effect.observed(pid=end.pid, status=end.status, was=was, ms=_ms_since(began))
-
-    async def _signal(self, name: str, before: NodeState, signal: str, after: NodeState) -> Effect:
-        self._require_working()
-        node = self._node(name)
-        async with node.turn:
-            if node.state is not before:
-                return Effect.skipped(f"{name} is {node.state.value}")
-            began = time.monotonic()
-            pid = await self._processes.signal(name, signal)
-            if pid is None or node.state is not before:
-                return Effect.skipped(f"{name} ended by itself")
-            node.state = after
-            states = await self._wait_for_threads(pid, stopped=after is NodeState.PAUSED)
-            evidence = {"pid": pid, "threads": states, "ms": _ms_since(began)}
-            if not states or any((s == "T") != (after is NodeState.PAUSED) for s in states):
-                return Effect.unobserved(**evidence)
-            return Effect.observed(**evidence)
-
-    async def _wait_for_threads(self, pid: int, stopped: bool) -> list[str]:
-        """Wait until all threads are stopped (or none is); return their states at last."""
-        deadline = time.monotonic() + STATE_DEADLINE_S
-        while True:
-            states = thread_states(pid)
-            settled = all((state == "T") == stopped for state in states)
-            if settled or time.monotonic() > deadline:
-                return states
-            await asyncio.sleep(0.001)
-
     def _on_exit(self, end: Exit) -> None:
         if end.name == PROXY_PROCESS:
             self._proxies_died = end
-            return
-        node = self._nodes[end.name]
-        node.last_exit = end
-        node.state, node.pid = NodeState.DEAD, None
-        if not end.planned and not self._stopped:
-            crash = {"node": end.name, "time_ns": end.time_ns, "status": end.status}
-            self._crashes.append({**crash, "log": tail(node.log)})
-
-    # -- links -------------------------------------------------------------------------------
-
-    async def cut(self, links: Collection[Link]) -> Effect:
-        return await self._working_links().cut(links)
-
-    async def heal(self, links: Collection[Link] | None = None) -> Effect:
-        return await self._working_links().heal(links)
-
-    async def shape(self, links: Collection[Link], shape: Shape) -> Effect:
-        return await self._working_links().shape(links, shape)
-
-    async def reset(self, links: Collection[Link]) -> Effect:
-        return await self._working_links().reset(links)
-
-    # -- what there is -----------------------------------------------------------------------
-
-    def state(self, node: str) -> NodeState:
-        if not self._nodes and node in self.nodes:
-            return NodeState.STOPPED
-        return self._node(node).state
-
-    def address(self, node: str, host: str) -> Address:
-        try:
-            return self._node(node).spec.advertised[host]
-        except KeyError:
-            raise UsageError(f"there is no client host {host!r}") from None
-
-    def admin(self, node: str) -> Address:
-        return self._node(node).spec.bind["admin"]
-
-    def log(self, node: str) -> Path:
-        return self._folder(node) / "node.log"
-
-    def data(self, node: str) -> Path:
-        return self._folder(node) / "data"
-
-    def crashes(self) -> Sequence[Mapping[str, Any]]:
-        return tuple(self._crashes)
-
-    def _folder(self, node: str) -> Path:
-        if node not in self.nodes:
-            raise UsageError(f"there is no node {node!r}")
-        return self.folder / "nodes" / node
-
-    def _node(self, name: str) -> Node:
-        if name not in self.nodes:
-            raise UsageError(f"there is no node {name!r}; there are {', '.join(self.nodes)}")
-        if name not in self._nodes:
-            raise EnvironmentFailure("the cluster has not been started")
-        return self._nodes[name]
+        else:
+            super()._on_exit(end)
 
     def _working_links(self) -> Links:
         self._require_working()
@@ -435,18 +132,12 @@ class LocalCluster:
         return self._links
 
     def _require_working(self) -> None:
-        if self._stopped or not self._started:
-            raise EnvironmentFailure("the cluster is not running")
-        self._processes.require_alive()
+        super()._require_working()
         if self._proxies_died is not None:
             raise EnvironmentFailure(
                 f"the proxy server died: {describe(self._proxies_died.status)}\n"
                 f"{quote(self.folder / 'proxies.log')}"
             )
-
-
-class _Overtaken(Exception):
-    """The node being waited for was killed or restarted by another fault."""
 
 
 def find_proxy_server(choice: str) -> tuple[str, ...]:
@@ -463,7 +154,3 @@ def find_proxy_server(choice: str) -> tuple[str, ...]:
     if choice == "server" and not found:
         raise UsageError("no toxiproxy-server on PATH, and TOXIPROXY_SERVER names none")
     return (found,) if found else ()
-
-
-def _ms_since(began: float) -> float:
-    return round((time.monotonic() - began) * 1000, 1)

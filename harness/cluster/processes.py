@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from harness.errors import EnvironmentFailure
 
@@ -35,8 +35,45 @@ class Exit:
     time_ns: int
 
 
+class Owner(Protocol):
+    """Whose children the processes are: a supervisor beside the harness, or containers.
+
+    Promises that a request is answered or raises, and that each end is reported once, planned or
+    not, to the function that it was given.
+    """
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The environment that every process gets."""
+        ...
+
+    async def open(self) -> None: ...
+
+    async def start(
+        self, name: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path
+    ) -> int:
+        """Start a process; its pid, in this machine's terms. Its output is appended to `log`."""
+        ...
+
+    async def signal(self, name: str, signal: str) -> int | None:
+        """Send a signal ("SIGSTOP") to a process and its group: its pid, or None if it is gone."""
+        ...
+
+    async def kill(self, name: str) -> Exit | None:
+        """SIGKILL a process, return when it has ended. None if it had ended by itself."""
+        ...
+
+    async def close(self) -> None:
+        """End everything. Idempotent, and safe at any moment."""
+        ...
+
+    def require_alive(self) -> None:
+        """Raises EnvironmentFailure if nothing can be asked of the owner any more."""
+        ...
+
+
 class Processes:
-    """Processes by name, owned by a supervisor of their own.
+    """An `Owner`: processes by name under a supervisor of their own.
 
     Attributes:
         on_exit: called with each `Exit`, in the order of their ends.
@@ -51,11 +88,8 @@ class Processes:
         self._closing = False
 
     @property
-    def env(self) -> dict[str, str]:
-        """The harness's environment, from which this project's packages can be imported."""
-        source = str(Path(__file__).parents[2])
-        path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
-        return {**os.environ, "PYTHONPATH": path}
+    def env(self) -> Mapping[str, str]:
+        return own_environment()
 
     @property
     def alive(self) -> bool:
@@ -166,3 +200,10 @@ class Processes:
             "the supervisor of the nodes died, and the nodes with it; was it killed by hand, or by "
             "the kernel for want of memory? (`dmesg` would say)"
         )
+
+
+def own_environment() -> dict[str, str]:
+    """The harness's environment, from which this project's packages can be imported."""
+    source = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path}

@@ -11,9 +11,8 @@ import contextlib
 import signal
 import sys
 
-from docker.errors import DockerException
-
 import docker
+from docker.errors import DockerException
 
 LABEL = "assay.run"
 
