@@ -53,7 +53,7 @@ class Broker:
         shape = asdict(spec)
         shape["options"] = {**NODE_OPTIONS, **spec.options}
         return Command(
-            argv=[sys.executable, "-m", "nodes.broker", "--config", path],
+            argv=[sys.executable, "-m", "nodes.broker", path],
             files={path: msgspec.json.encode(shape)},
         )
 

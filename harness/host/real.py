@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from harness.host.contract import Path
+from harness.host.contract import Clock, Path
 
 
 class RealClock:
@@ -162,7 +162,7 @@ class RealHost:
         output: TextIO | None = None,
     ) -> None:
         self.name = name
-        self.clock = RealClock()
+        self.clock: Clock = RealClock()
         self.rng = Random(seed)
         self.disk = disk if disk is not None else RealDisk(root)
         self._output = output or sys.stdout

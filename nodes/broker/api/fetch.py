@@ -1,0 +1,220 @@
+"""Fetch: batches for consumers and followers, with a long poll.
+
+Consumers see what is below the high watermark, followers all that the leader has. An answer is due
+when `min_bytes` are there, `max_wait_ms` are over, or something went wrong. Sessions (KIP-227) are
+not offered: every answer says session 0, and every request names all of its partitions.
+
+As no transactions are served, the last stable offset is the high watermark and read_committed reads
+what read_uncommitted does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from kafka.protocol.consumer import FetchResponse
+
+from nodes.broker.api.cluster import current_leader, node_endpoints
+from nodes.broker.api.context import PEER, Context, code_of
+from nodes.broker.errors import BrokerError, Code
+from nodes.broker.log.errors import LogError
+from nodes.broker.partition import Partition
+from nodes.broker.wire import Request
+
+NO_REPLICA = -1
+_TOPIC_IDS = 13
+"""From this version on topics are named by their ids."""
+_ENDPOINTS = 16
+
+Topic = FetchResponse.FetchableTopicResponse
+Part = Topic.PartitionData
+
+
+@dataclass(slots=True)
+class Asked:
+    """One partition of a request. `partition` is None where `refusal` says why."""
+
+    topic: str
+    topic_id: uuid.UUID | None
+    data: Any
+    partition: Partition | None = None
+    refusal: BrokerError | LogError | None = None
+
+
+@dataclass(slots=True)
+class Round:
+    """What there is now: an answer's parts, their bytes, and whether one of them cannot wait."""
+
+    parts: list[tuple[Asked, Any]] = field(default_factory=list)
+    size: int = 0
+    urgent: bool = False
+
+
+async def fetch(context: Context, request: Request, listener: str) -> Any:
+    body = request.body
+    replica, epoch = _follower(request)
+    if body.session_id:
+        return FetchResponse(error_code=int(Code.FETCH_SESSION_ID_NOT_FOUND))
+    if replica >= 0 and listener != PEER:
+        text = "only a peer's listener serves replicas"
+        return _refuse_all(context, request, BrokerError(Code.CLUSTER_AUTHORIZATION_FAILED, text))
+    asked = list(_partitions(context, request))
+    if replica >= 0:
+        _note_progress(context, asked, replica, epoch)
+    found = await _poll(context, body, asked, follower=replica >= 0)
+    if replica < 0:
+        context.metrics.bytes_out += found.size
+    return _answer(context, request, listener, found)
+
+
+def _follower(request: Request) -> tuple[int, int]:
+    """(replica id, its broker epoch); (-1, -1) for a consumer."""
+    body = request.body
+    if request.version >= 15:
+        state = body.replica_state
+        return (NO_REPLICA, -1) if state is None else (state.replica_id, state.replica_epoch)
+    return body.replica_id, -1
+
+
+def _partitions(context: Context, request: Request) -> Iterator[Asked]:
+    for topic in request.body.topics or ():
+        name, id = topic.topic, topic.topic_id
+        unknown = None
+        if request.version >= _TOPIC_IDS:
+            state = context.image.topic_by_id(id) if id is not None else None
+            name = "" if state is None else state.name
+            unknown = BrokerError(Code.UNKNOWN_TOPIC_ID) if state is None else None
+        for data in topic.partitions or ():
+            asked = Asked(name, id, data, refusal=unknown)
+            try:
+                if unknown is None:
+                    asked.partition = context.replicas.get(name, data.partition)
+            except BrokerError as error:
+                asked.refusal = error
+            yield asked
+
+
+def _note_progress(context: Context, asked: list[Asked], replica: int, epoch: int) -> None:
+    """A follower that asks for an offset has all before it, unless its log has parted from ours."""
+    for each in asked:
+        partition, data = each.partition, each.data
+        if partition is None:
+            continue
+        try:
+            partition.require_leader(data.current_leader_epoch)
+            in_range = partition.log.start_offset <= data.fetch_offset <= partition.log.end_offset
+            if in_range and _divergence(partition, data) is None:
+                context.replicas.note_fetch(partition, replica, epoch, data.fetch_offset)
+        except BrokerError as error:
+            each.partition, each.refusal = None, error
+
+
+async def _poll(context: Context, body: Any, asked: list[Asked], *, follower: bool) -> Round:
+    """Collect until the answer is due."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + max(body.max_wait_ms, 0) / 1000
+    bytes_max = min(body.max_bytes, context.config.ms("fetch.max.bytes"))
+    while True:
+        found = _collect(asked, bytes_max, follower)
+        left_s = deadline - loop.time()
+        if found.urgent or found.size >= body.min_bytes or left_s <= 0 or not asked:
+            return found
+        more: asyncio.Future[None] = loop.create_future()
+        for each in asked:
+            if each.partition is not None:
+                each.partition.watch(more)
+        try:
+            async with asyncio.timeout(left_s):
+                await more
+        except TimeoutError:
+            return _collect(asked, bytes_max, follower)
+
+
+def _collect(asked: list[Asked], bytes_max: int, follower: bool) -> Round:
+    """One look at all partitions. The first that has anything gives one batch at least."""
+    found = Round()
+    for each in asked:
+        part = Part(partition_index=each.data.partition, records=b"", aborted_transactions=None)
+        found.parts.append((each, part))
+        try:
+            if each.partition is None:
+                assert each.refusal is not None
+                raise each.refusal
+            left = max(bytes_max - found.size, 0)
+            found.urgent |= _read(each.partition, each.data, part, left, not found.size, follower)
+        except (BrokerError, LogError, OSError) as error:
+            part.error_code = code_of(error)
+            part.high_watermark = -1
+            found.urgent = True
+        found.size += len(part.records)
+    return found
+
+
+def _read(
+    partition: Partition, data: Any, part: Any, left: int, at_least_one: bool, follower: bool
+) -> bool:
+    """Fill in one partition's part; whether it cannot wait. Raises as `Partition.read`."""
+    partition.require_leader(data.current_leader_epoch)
+    log = partition.log
+    part.high_watermark = part.last_stable_offset = partition.hw
+    part.log_start_offset = log.start_offset
+    diverging = _divergence(partition, data)
+    if diverging is not None:
+        part.diverging_epoch = Part.EpochEndOffset(epoch=diverging[0], end_offset=diverging[1])
+        return True
+    upto = log.end_offset if follower else partition.hw
+    limit = min(max(data.partition_max_bytes, 0), left)
+    part.records = partition.read(data.fetch_offset, limit, upto, at_least_one=at_least_one)
+    return False
+
+
+def _divergence(partition: Partition, data: Any) -> tuple[int, int] | None:
+    """(epoch, its end) if the log that is asked for has parted from ours before its end (KIP-595).
+
+    Raises:
+        BrokerError: OFFSET_OUT_OF_RANGE, where nothing is known of that epoch.
+    """
+    last = data.last_fetched_epoch
+    if last < 0:
+        return None
+    epoch, end = partition.log.end_of_epoch(last)
+    if epoch < 0 or end < 0:
+        raise BrokerError(Code.OFFSET_OUT_OF_RANGE, f"nothing is known of epoch {last}")
+    return (epoch, end) if epoch < last or end < data.fetch_offset else None
+
+
+def _answer(context: Context, request: Request, listener: str, found: Round) -> Any:
+    topics: dict[Any, Any] = {}
+    leaders = set()
+    for asked, part in found.parts:
+        key = asked.topic_id if request.version >= _TOPIC_IDS else asked.topic
+        if key not in topics:
+            topics[key] = Topic(topic=asked.topic, topic_id=asked.topic_id, partitions=[])
+        topics[key].partitions.append(part)
+        if part.error_code:
+            context.metrics.failed("Fetch", part.error_code)
+        if part.error_code in (Code.NOT_LEADER_OR_FOLLOWER, Code.FENCED_LEADER_EPOCH):
+            known = current_leader(context.image, asked.topic, part.partition_index)
+            if known is not None:
+                leader, epoch = known
+                part.current_leader = Part.LeaderIdAndEpoch(leader_id=leader, leader_epoch=epoch)
+                leaders.add(leader)
+    answer = FetchResponse(responses=list(topics.values()))
+    if leaders and request.version >= _ENDPOINTS and listener != PEER:
+        answer.node_endpoints = node_endpoints(context, listener, leaders, FetchResponse)
+    return answer
+
+
+def _refuse_all(context: Context, request: Request, error: BrokerError) -> Any:
+    found = Round()
+    for each in _partitions(context, request):
+        part = Part(partition_index=each.data.partition, error_code=int(error.code), records=b"")
+        part.high_watermark = -1
+        found.parts.append((each, part))
+    answer = _answer(context, request, PEER, found)
+    answer.error_code = int(error.code)
+    return answer

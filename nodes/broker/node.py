@@ -1,0 +1,144 @@
+"""A broker from start to end: what is made in which order, and who answers what.
+
+    start   clean-shutdown marker → controller → replicas → listeners → admin port
+    end     listeners → replicas (everything stored) → controller → marker
+
+The marker is the promise of the last process that its logs are what the cluster believes they are;
+it is taken away, durably, before anything is written. Without it the broker registers as one that
+may have lost what it had not synced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+
+from harness.host.contract import Disk, Host
+from nodes.broker.admin import Admin
+from nodes.broker.api import cluster, configs, fetch, groups, offsets, produce, producers, topics
+from nodes.broker.api.context import PEER, Context, Handler
+from nodes.broker.config import NodeConfig
+from nodes.broker.controller.controller import Controller
+from nodes.broker.metrics import Metrics
+from nodes.broker.producer_ids import ProducerIds
+from nodes.broker.replicas import Replicas
+from nodes.broker.server import Listener
+from nodes.broker.wire import Malformed, Request, encode_response
+
+MARKER = "clean-shutdown"
+WATCH_S = 0.5
+"""How often a node looks whether its share of the controller still works."""
+
+HANDLERS: Mapping[str, Handler] = {
+    "ApiVersions": cluster.api_versions,
+    "CreatePartitions": topics.create_partitions,
+    "CreateTopics": topics.create_topics,
+    "DeleteRecords": offsets.delete_records,
+    "DeleteTopics": topics.delete_topics,
+    "DescribeCluster": cluster.describe_cluster,
+    "DescribeConfigs": configs.describe_configs,
+    "Fetch": fetch.fetch,
+    "FindCoordinator": cluster.find_coordinator,
+    "IncrementalAlterConfigs": configs.incremental_alter_configs,
+    "InitProducerId": producers.init_producer_id,
+    "ListOffsets": offsets.list_offsets,
+    "Metadata": cluster.metadata,
+    "OffsetCommit": groups.offset_commit,
+    "OffsetFetch": groups.offset_fetch,
+    "OffsetForLeaderEpoch": offsets.offset_for_leader_epoch,
+    "Produce": produce.produce,
+}
+
+FOR_PEERS = frozenset({"ApiVersions", "Fetch", "ListOffsets", "OffsetForLeaderEpoch"})
+"""What is served on the listener of the brokers, who know each other by their configuration."""
+
+
+class NodeFailed(Exception):
+    """The node cannot go on. The text is for the log."""
+
+
+class Node:
+    """One broker process."""
+
+    def __init__(self, host: Host, config: NodeConfig, *, clean: bool) -> None:
+        self._host, self._config = host, config
+        controller = Controller(host, config, clean=clean)
+        replicas = Replicas(host, config, controller, clean=clean)
+        ids = ProducerIds(controller)
+        self.context = Context(host, config, controller, replicas, ids, Metrics())
+        bytes_max = config.ms("socket.request.max.bytes")
+        self._listeners = [
+            Listener(host, name, config.bind[name], self._handle, bytes_max)
+            for name in (PEER, *config.listeners)
+        ]
+        self._admin = Admin(self.context)
+
+    async def start(self) -> None:
+        """Raises OSError: an address cannot be bound, or the disk fails."""
+        context = self.context
+        await context.replicas.start()
+        await context.controller.start()
+        for listener in self._listeners:
+            await listener.start()
+        await self._admin.start()
+
+    async def wait_failed(self) -> None:
+        """Raises NodeFailed, should that happen."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            failure = self.context.controller.failure
+            if failure is not None:
+                raise NodeFailed(f"the controller failed: {type(failure).__name__}: {failure}")
+
+    async def close(self, *, clean: bool) -> None:
+        self._admin.close()
+        for listener in self._listeners:
+            listener.close()
+        await self.context.replicas.close(clean=clean)
+        await self.context.controller.close()
+
+    async def _handle(self, request: Request, listener: str) -> bytes | None:
+        api = request.api.name
+        if listener == PEER and api not in FOR_PEERS:
+            raise Malformed(f"{api} is not served to peers")
+        if request.body is None and api != "ApiVersions":
+            raise Malformed(f"{api} v{request.version} is not served")
+        clock = self._host.clock
+        began_ns = clock.monotonic_ns()
+        answer = await HANDLERS[api](self.context, request, listener)
+        self.context.metrics.answered(api, (clock.monotonic_ns() - began_ns) / 1e9)
+        return None if answer is None else encode_response(request, answer)
+
+
+async def take_marker(disk: Disk) -> bool:
+    """Whether the last process ended cleanly. Its word is taken back before it can become a lie."""
+    if not disk.exists(MARKER):
+        return False
+    disk.remove(MARKER)
+    await disk.fsync_dir()
+    return True
+
+
+async def run(host: Host, config: NodeConfig) -> None:
+    """Serve until cancelled, then end cleanly.
+
+    Raises:
+        NodeFailed: the node cannot go on. OSError: it could not start.
+    """
+    clean = await take_marker(host.disk)
+    host.log("node.starting", id=config.id, clean=clean)
+    node = Node(host, config, clean=clean)
+    try:
+        await node.start()
+        host.log("node.started", id=config.id)
+        await node.wait_failed()
+    except asyncio.CancelledError:
+        await node.close(clean=True)
+        await host.disk.replace(MARKER, b"")
+        host.log("node.ended", id=config.id)
+        raise
+    except BaseException:
+        with contextlib.suppress(OSError):
+            await node.close(clean=False)
+        raise
