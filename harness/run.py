@@ -107,9 +107,7 @@ class Run:
         Raises:
             EnvironmentFailure: the cluster or the set-up failed; nothing is left running.
         """
-        self.folder.save(
-            "test.json", {**self.test.record, "contract": self.test.contract.to_json()}
-        )
+        self._record()
         self._body = asyncio.current_task()
         try:
             stats = await self._drive()
@@ -129,6 +127,10 @@ class Run:
             verdict = verdict.doubted(f"the run was interrupted ({self.interrupted})")
         return verdict
 
+    def _record(self, more: Mapping[str, Any] | None = None) -> None:
+        contract = self.test.contract.to_json()
+        self.folder.save("test.json", {**self.test.record, "contract": contract, **(more or {})})
+
     async def _drive(self) -> dict[str, Any]:
         test, cluster = self.test, self._cluster
         self.progress.phase("start")
@@ -142,6 +144,8 @@ class Run:
         before = dict((await faults.look()).facts)
         recorder = Recorder(self.folder.history)
         started = time.monotonic_ns()
+        # The nodes' logs carry wall time; this places their lines in the history.
+        self._record({"started wall ns": time.time_ns()})
         interpreter = Interpreter(
             recorder=recorder,
             now=lambda: time.monotonic_ns() - started,
