@@ -9,6 +9,7 @@ Source: Kafka protocol guide; KIP-482 (flexible versions), KIP-511 (ApiVersions)
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,9 +60,12 @@ from kafka.protocol.producer import (
     ProduceResponse,
 )
 
+from nodes.broker.decoding import Decoder, decoder
+
 LENGTH = Struct(">i")
 _START = Struct(">hhi")  # api key, version, correlation id: the same in every header
 CONNECT_TIMEOUT_S = 2.0
+HEADER_TAGS_MAX = 1024
 
 
 class Malformed(Exception):
@@ -142,14 +146,21 @@ def decode_request(frame: bytearray | memoryview) -> Request:
             raise Malformed(f"a client id of {named} bytes")
         flexible = api.request.flexible_version_q(version)
         head = 10 + max(named, 0)
-        stream = io.BytesIO(bytes(frame[: head + 1024 * flexible]))
+        stream = io.BytesIO(bytes(frame[: head + HEADER_TAGS_MAX * flexible]))
         header = RequestHeader.decode(stream, flexible=flexible)
-        body = api.request.decode(memoryview(frame)[stream.tell() :], version=version)
+        if stream.tell() == head + HEADER_TAGS_MAX:
+            raise Malformed(f"tagged fields of over {HEADER_TAGS_MAX} bytes in a header")
+        body = _decoder(key, version)(memoryview(frame)[stream.tell() :])
     except Malformed:
         raise
     except Exception as error:  # whatever the schemas make of hostile bytes
         raise Malformed(f"{api.name} v{version}: {type(error).__name__}: {error}") from error
     return Request(api, version, correlation, header.client_id or "", body)
+
+
+@functools.cache
+def _decoder(key: int, version: int) -> Decoder:
+    return decoder(APIS[key].request, version)
 
 
 def encode_response(request: Request, body: Any) -> bytes:
