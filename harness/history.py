@@ -210,6 +210,11 @@ class History(decode.Events, Sequence[Op]):
         """Positions of the clients' invocations that have no completion."""
         return np.flatnonzero((self.type == 0) & (self.pair < 0) & (self.process >= 0))
 
+    def operation(self, position: int) -> tuple[int, ...]:
+        """Positions, ascending, of the one or two events of the operation."""
+        pair = int(self.pair[position])
+        return (position,) if pair < 0 else (min(position, pair), max(position, pair))
+
     def invocation(self, position: int) -> Op:
         """The invocation of the operation that the event belongs to."""
         pair = int(self.pair[position])

@@ -1,0 +1,59 @@
+"""No node ends by itself: the harness alone may end one.
+
+Reads the nemesis' `crash` marks, which the run journals for every end of a node's process that it
+did not cause. (A client's `crash` is an operation of a workload, and nobody's fault.)
+
+Anomalies:
+    crash       a node's process ended although nobody had ended it
+
+Blind to: a node that hangs, or that leaves the run for the machine's reasons (it looks the same).
+Cost: linear in the events named `crash`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.guarantees import Contract
+from harness.history import History
+from harness.verdict import EXAMPLES_MAX, Finding, Verdict
+
+LINES_MAX = 12
+"""Lines of the node's log in a finding: the end of a traceback, as a rule."""
+
+
+def check(history: History, contract: Contract) -> Verdict:
+    """A finding for each crash."""
+    marks = [
+        position
+        for position in history.select(f="crash").tolist()
+        if history.process[position] < 0 and history.operation(position)[0] == position
+    ]
+    return Verdict.of(
+        [_finding(history, position) for position in marks[:EXAMPLES_MAX]],
+        counts={"crash": len(marks)} if marks else {},
+        stats={"crashes": len(marks)},
+    )
+
+
+def _finding(history: History, position: int) -> Finding:
+    """Of the mark at `position`; its value is {"node", "time_ns", "status", "log"}."""
+    op = history[position]
+    crash: dict[str, Any] = op.value if isinstance(op.value, dict) else {}
+    node, status = crash.get("node", "a node"), crash.get("status")
+    time_ns = int(crash.get("time_ns", op.time))
+    how = "" if status is None else f" with status {status}"
+    log = str(crash.get("log") or "").rstrip().splitlines()[-LINES_MAX:]
+    return Finding(
+        anomaly="crash",
+        claim=f"{node} ended by itself{how}",
+        because=(
+            f"op {position}: the process of {node} ended{how} at {time_ns / 1e9:.3f} s",
+            *(("its log ends with",) if log else ()),
+            *(f"    {line}" for line in log),
+            "however, nobody had ended it: a contradiction",
+        ),
+        witness=history.operation(position),
+        key=node,
+        span=(0, max(time_ns, 0)),
+    )
