@@ -36,6 +36,7 @@ from harness.system import System
 from harness.verdict import Outcome, Verdict
 from harness.workload import Load, Workload, parse_options
 from nemeses.compose import compose
+from nemeses.losses import losses_max
 from nemeses.rhythm import Rhythm
 
 EXIT_FAILED = 4
@@ -185,8 +186,11 @@ def compose_test(arguments: argparse.Namespace, seed: int) -> Test:
     port = system.port(arguments.workload, arguments.client)
     workload: Workload = module.workload(parse_options(module.Options, given), load, port)
     workload = replace(workload, checks={**workload.checks, **_always()})
-    package = parse_nemesis(arguments.nemesis, arguments.nemesis_interval)
+    rhythm = Rhythm(arguments.nemesis_interval, losses_max=losses_max(workload.promises))
+    package = parse_nemesis(arguments.nemesis, rhythm)
     disk = arguments.disk or ("volatile" if Ability.POWER_OFF in package.needs else "real")
+    if disk == "volatile":
+        package = parse_nemesis(arguments.nemesis, replace(rhythm, volatile=True))
     if arguments.bug:
         raise UsageError(f"there is no bug {arguments.bug!r}: assay list bugs")
     return Test(
@@ -241,7 +245,7 @@ def _cluster(
             raise EnvironmentFailure(f"the {other} cluster is not built yet; use --cluster local")
 
 
-def parse_nemesis(text: str, interval_s: float) -> Package:
+def parse_nemesis(text: str, rhythm: Rhythm) -> Package:
     """`kill:leader|all,partition` → the composed package.
 
     Raises:
@@ -252,11 +256,11 @@ def parse_nemesis(text: str, interval_s: float) -> Package:
         name, _, targets = part.strip().partition(":")
         if name.endswith(".py"):  # FILE:NAME has a colon of its own
             name, targets = part.strip(), ""
-        rhythm = Rhythm(interval_s=interval_s)
+        its = rhythm
         if targets:
             chosen = tuple(targets.split("|"))
-            rhythm = replace(rhythm, targets=chosen, grudges=chosen, behaviours=chosen)
-        packages.append(catalog.find("nemeses", name)(rhythm))
+            its = replace(rhythm, targets=chosen, grudges=chosen, behaviours=chosen)
+        packages.append(catalog.find("nemeses", name)(its))
     return packages[0] if len(packages) == 1 else compose(packages)
 
 

@@ -1,4 +1,11 @@
-"""Several packages as one: their operations interleave on the one nemesis process."""
+"""Several packages as one: their operations interleave on the one nemesis process.
+
+Faults of several packages overlap, on the same node too, and are sensible together:
+    - a paused node can be killed; then it is dead, and to pause or resume it is skipped;
+    - `start` takes all dead nodes and `resume` all paused ones, whoever made them so;
+    - a partition and bad links on the same link do not end each other (`nemeses/wires.py`);
+    - kills and power failures share one account of nodes that lack writes (`nemeses/losses.py`).
+"""
 
 from __future__ import annotations
 
@@ -9,12 +16,17 @@ from typing import Any
 from harness import generator as gen
 from harness.cluster.contract import Cluster, Effect
 from harness.nemesis import Nemesis, Package, View
+from nemeses.kill import Kill
+from nemeses.links import Links
+from nemeses.partition import Partition
+from nemeses.wires import Wires
 
 
 class Composed:
     """Hands each operation to the nemesis that performs it; the first one if several do."""
 
     def __init__(self, parts: Sequence[Nemesis]) -> None:
+        _share(parts)
         self._owner = {f: part for part in reversed(parts) for f in part.fs}
         self.fs = frozenset(self._owner)
 
@@ -23,6 +35,16 @@ class Composed:
 
     async def invoke(self, f: str, value: Any, cluster: Cluster) -> Effect:
         return await self._owner[f].invoke(f, value, cluster)
+
+
+def _share(parts: Sequence[Nemesis]) -> None:
+    wires = Wires()
+    losses = next((p.losses for p in parts if isinstance(p, Kill) and p.losses is not None), None)
+    for part in parts:
+        if isinstance(part, Partition | Links):
+            part.wires = wires
+        elif isinstance(part, Kill) and part.losses is not None:
+            part.losses = losses
 
 
 def compose(packages: Sequence[Package]) -> Package:

@@ -19,7 +19,7 @@ Source: Jepsen's grudges (jepsen/nemesis.clj, `complete-grudge` and below); the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 
 from harness.errors import UsageError
@@ -125,6 +125,12 @@ def grudge(target: str, view: View, rng: Random) -> Lists:
     Raises:
         UsageError: no such target.
     """
-    if target not in GRUDGES:
-        raise UsageError(f"{target!r} is no way to partition; ways: {', '.join(GRUDGES)}")
+    check([target])
     return GRUDGES[target](view, rng)
+
+
+def check(targets: Iterable[str]) -> None:
+    """Raises UsageError: there is no such way to partition."""
+    for target in targets:
+        if target not in GRUDGES:
+            raise UsageError(f"{target!r} is no way to partition; ways: {', '.join(GRUDGES)}")

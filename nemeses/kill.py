@@ -2,14 +2,19 @@
 
     f       value invoked          effect
     kill    nodes, by target       the nodes' processes are gone
-    start   "all" or nodes         dead nodes run again and are ready
+    start   "all" or nodes         dead nodes run again, and are ready if they can be soon
 
     cluster   how a node is killed
     sim       the host's tasks are dropped; the page cache stays
     local     SIGKILL
     docker    SIGKILL of the server in its container
 
-`power` is the same with `power-off` for `kill`: what was not fsynced is lost too.
+A kill keeps the page cache, so all nodes may be killed at once. `power` is the same with
+`power-off` for `kill`: what was not fsynced is lost too. There, and where the nodes' disks are
+volatile so that a kill does the same, no more nodes are hit than the contract bears
+(`nemeses/losses.py`); the history shows those that are left of the target.
+
+
 Source: Jepsen's kill packages (jepsen/nemesis/combined.clj, `db-package`).
 """
 
@@ -19,13 +24,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, TypeGuard
 
 from harness import generator as gen
 from harness.cluster.contract import Ability, Cluster, Effect, NodeState
 from harness.nemesis import Band, Package, View
+from nemeses.losses import Losses
 from nemeses.rhythm import Rhythm, on_and_off
-from nemeses.targets import choose
+from nemeses.targets import check, choose
 
 READY_PATIENCE_S = 3.0
 """How long a restarted node is waited for. It may need peers that are dead, paused or cut off, and
@@ -35,24 +41,40 @@ only the operations that follow this one, on the same process, can bring those b
 class Kill:
     """Operator of `kill` (or `power-off`) and `start`."""
 
-    def __init__(self, fault: str = "kill") -> None:
-        self._fault = fault
+    def __init__(self, fault: str = "kill", losses: Losses | None = None) -> None:
+        self.fault = fault
+        self.losses = losses
         self.fs = frozenset({fault, "start"})
 
     def resolve(self, f: str, value: Any, view: View, rng: Random) -> list[str]:
         if f == "start" and value == "all":
             dead = [n for n in view.nodes if view.states.get(n) is NodeState.DEAD]
             return dead or list(view.nodes)
-        return list(value) if isinstance(value, list) else list(choose(value, view, rng))
+        nodes = list(value) if isinstance(value, list) else list(choose(value, view, rng))
+        if f == "start" or self.losses is None:
+            return nodes
+        hit = self.losses.choose(nodes, view, rng)
+        self.losses.note(hit, view)
+        return hit
 
     async def invoke(self, f: str, value: Sequence[str], cluster: Cluster) -> Effect:
+        if not value:
+            return Effect.skipped("a node that lost its latest writes is not back in sync yet")
         do: Mapping[str, Callable[[str], Awaitable[Effect]]] = {
             "kill": cluster.kill,
             "power-off": cluster.power_off,
             "start": partial(_start, cluster),
         }
-        effects = await asyncio.gather(*(do[f](node) for node in value))
-        return Effect.all(dict(zip(value, effects, strict=True)))
+        # One that fails must not leave the others running on their own.
+        effects = await asyncio.gather(*(do[f](node) for node in value), return_exceptions=True)
+        for effect in effects:
+            if isinstance(effect, BaseException):
+                raise effect
+        return Effect.all({n: e for n, e in zip(value, effects, strict=True) if _is_effect(e)})
+
+
+def _is_effect(result: Effect | BaseException) -> TypeGuard[Effect]:
+    return isinstance(result, Effect)
 
 
 async def _start(cluster: Cluster, node: str) -> Effect:
@@ -67,17 +89,21 @@ async def _start(cluster: Cluster, node: str) -> Effect:
 
 
 def package(rhythm: Rhythm) -> Package:
-    return _package("kill", "kill", "#c0392b", Ability.KILL, rhythm)
+    losses = Losses(rhythm.losses_max) if rhythm.volatile else None
+    return _package("kill", Kill("kill", losses), "#c0392b", Ability.KILL, rhythm)
 
 
 def power_package(rhythm: Rhythm) -> Package:
-    return _package("power", "power-off", "#8e44ad", Ability.POWER_OFF, rhythm)
+    operator = Kill("power-off", Losses(rhythm.losses_max))
+    return _package("power", operator, "#8e44ad", Ability.POWER_OFF, rhythm)
 
 
-def _package(name: str, fault: str, colour: str, ability: Ability, rhythm: Rhythm) -> Package:
+def _package(name: str, operator: Kill, colour: str, ability: Ability, rhythm: Rhythm) -> Package:
+    check(rhythm.targets)
+    fault = operator.fault
     return Package(
         name=name,
-        nemesis=Kill(fault),
+        nemesis=operator,
         generator=on_and_off(rhythm, fault, rhythm.targets, "start", "all"),
         final_generator=gen.Call("start", "all"),
         bands=(Band(name, frozenset({fault}), frozenset({"start"}), colour),),

@@ -22,7 +22,7 @@ Source: Jepsen's packet package (jepsen/nemesis/combined.clj) and Toxiproxy's to
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from random import Random
 from typing import Any
@@ -33,6 +33,7 @@ from harness.errors import UsageError
 from harness.nemesis import Band, Package, View
 from nemeses.rhythm import Plan, Rhythm, spells
 from nemeses.targets import choose
+from nemeses.wires import Wires
 
 BEHAVIOURS: Mapping[str, Shape] = {
     "slow": Shape(latency_ms=150, jitter_ms=100),
@@ -51,15 +52,12 @@ class Links:
     fs = frozenset({"start-links", "reset-links", "stop-links"})
 
     def __init__(self) -> None:
-        self._worse: frozenset[Link] = frozenset()
+        self.wires = Wires()
 
     def resolve(self, f: str, value: Any, view: View, rng: Random) -> Any:
         if f != "start-links" or isinstance(value, dict):
             return value
-        if value not in BEHAVIOURS:
-            raise UsageError(
-                f"{value!r} is no behaviour of links; behaviours: {', '.join(BEHAVIOURS)}"
-            )
+        _check([value])
         around = choose(rng.choice(["one", "leader", "all"]), view, rng)
         everyone = (*view.nodes, *view.clients)
         links = [
@@ -77,22 +75,22 @@ class Links:
     async def invoke(self, f: str, value: Any, cluster: Cluster) -> Effect:
         match f:
             case "start-links":
-                await self._mend(cluster)
-                links = frozenset(Link(*pair) for pair in value["links"])
-                self._worse = links
-                return await cluster.shape(links, Shape(**value["shape"]))
+                links = [Link(*pair) for pair in value["links"]]
+                return await self.wires.set_shape(links, Shape(**value["shape"]), cluster)
             case "reset-links":
-                if not self._worse:
+                if not self.wires.shaped:
                     return Effect.skipped("no links are worse now")
-                return await cluster.reset(self._worse)
+                return await cluster.reset(self.wires.shaped)
             case _:
-                return await self._mend(cluster)
+                return await self.wires.set_shape((), Shape(), cluster)
 
-    async def _mend(self, cluster: Cluster) -> Effect:
-        worse, self._worse = self._worse, frozenset()
-        if not worse:
-            return Effect.skipped("no links are worse now")
-        return await cluster.heal(worse)
+
+def _check(behaviours: Iterable[str]) -> None:
+    for behaviour in behaviours:
+        if behaviour not in BEHAVIOURS:
+            raise UsageError(
+                f"{behaviour!r} is no behaviour of links; behaviours: {', '.join(BEHAVIOURS)}"
+            )
 
 
 def _plan(rhythm: Rhythm) -> Plan:
@@ -112,6 +110,7 @@ def _plan(rhythm: Rhythm) -> Plan:
 
 
 def package(rhythm: Rhythm) -> Package:
+    _check(rhythm.behaviours)
     return Package(
         name="links",
         nemesis=Links(),

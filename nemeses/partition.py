@@ -20,10 +20,11 @@ from random import Random
 from typing import Any
 
 from harness import generator as gen
-from harness.cluster.contract import Ability, Cluster, Effect, Link, Outcome, links_of
+from harness.cluster.contract import Ability, Cluster, Effect, links_of
 from harness.nemesis import Band, Package, View
-from nemeses.grudges import Lists, grudge
+from nemeses.grudges import Lists, check, grudge
 from nemeses.rhythm import Rhythm, on_and_off
+from nemeses.wires import Wires
 
 
 class Partition:
@@ -32,7 +33,7 @@ class Partition:
     fs = frozenset({"start-partition", "stop-partition"})
 
     def __init__(self) -> None:
-        self._cut: frozenset[Link] = frozenset()
+        self.wires = Wires()
 
     def resolve(self, f: str, value: Any, view: View, rng: Random) -> Lists | None:
         if f == "stop-partition":
@@ -40,29 +41,11 @@ class Partition:
         return value if isinstance(value, dict) else grudge(value, view, rng)
 
     async def invoke(self, f: str, value: Lists | None, cluster: Cluster) -> Effect:
-        mended = await self._mend(cluster)
-        if value is None:
-            return mended
-        links = links_of(value)
-        if not links:
-            return Effect.all({"before": mended, "now": Effect.skipped("so few nodes: no cut")})
-        self._cut = links
-        cut = await cluster.cut(links)
-        # The partition before it is over whatever came of that; if no probe saw so, that counts.
-        return cut if mended.outcome is Outcome.SKIPPED else _both(mended, cut)
-
-    async def _mend(self, cluster: Cluster) -> Effect:
-        cut, self._cut = self._cut, frozenset()
-        if not cut:
-            return Effect.skipped("nothing is cut now")
-        return await cluster.heal(cut)
-
-
-def _both(mended: Effect, cut: Effect) -> Effect:
-    return Effect.all({"before": mended, "now": cut})
+        return await self.wires.set_cut(links_of(value or {}), cluster)
 
 
 def package(rhythm: Rhythm) -> Package:
+    check(rhythm.grudges)
     return Package(
         name="partition",
         nemesis=Partition(),

@@ -23,7 +23,7 @@ from harness import generator as gen
 from harness.cluster.contract import Ability, Cluster, Effect, NodeState
 from harness.nemesis import Band, Package, View
 from nemeses.rhythm import Rhythm, on_and_off
-from nemeses.targets import choose
+from nemeses.targets import check, choose
 
 
 class Pause:
@@ -44,6 +44,7 @@ class Pause:
 
 
 def package(rhythm: Rhythm) -> Package:
+    check(rhythm.targets)
     return Package(
         name="pause",
         nemesis=Pause(),

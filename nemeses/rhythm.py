@@ -21,6 +21,9 @@ class Rhythm:
         targets: node targets for kill, pause and power, drawn from evenly. See `nemeses.targets`.
         grudges: ways to partition. See `nemeses.grudges`.
         behaviours: ways to worsen links. See `nemeses.links`.
+        losses_max: how many nodes may lack acknowledged writes at once; None for all. See
+            `nemeses.losses`.
+        volatile: whether a killed node loses what it has not synced.
     """
 
     interval_s: float = 4.0
@@ -37,6 +40,8 @@ class Rhythm:
         "client-from-leader",
     )
     behaviours: Sequence[str] = ("slow", "flaky", "slicing", "bandwidth")
+    losses_max: int | None = 1
+    volatile: bool = False
 
     def draw_s(self, rng: Random) -> float:
         """Seconds until the next change: a tenth to nearly twice the interval.

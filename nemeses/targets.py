@@ -16,7 +16,8 @@ Source: Jepsen's node specs (jepsen/nemesis/combined.clj, `db-nodes`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from random import Random
 
 from harness.errors import UsageError
@@ -62,11 +63,26 @@ def choose(target: str, view: View, rng: Random) -> tuple[str, ...]:
             picked = target.split("+")
             unknown = [name for name in picked if name not in nodes]
             if unknown:
-                raise UsageError(
-                    f"{unknown[0]!r} is neither a target nor a node; targets: {', '.join(SYMBOLS)},"
-                    f" or nodes of {', '.join(nodes)} joined by +"
-                )
+                raise _unknown(unknown[0], f"nodes of {', '.join(nodes)}")
     return tuple(node for node in nodes if node in picked)
+
+
+def check(targets: Iterable[str]) -> None:
+    """Whether these could be targets, before there is a cluster.
+
+    Raises:
+        UsageError: one is no symbol and names no nodes.
+    """
+    for target in targets:
+        if target not in SYMBOLS and not re.fullmatch(r"n\d+(\+n\d+)*", target):
+            raise _unknown(target, "node names")
+
+
+def _unknown(name: str, nodes: str) -> UsageError:
+    return UsageError(
+        f"{name!r} is neither a target nor a node; targets: {', '.join(SYMBOLS)}, or {nodes} "
+        "joined by +"
+    )
 
 
 def _busiest_leader(view: View, rng: Random) -> str:

@@ -73,7 +73,7 @@ class Broker:
             states={node: cluster.state(node) for node in cluster.nodes},
             leaders=_leaders(answers, names),
             controller=_controller(answers, names),
-            facts=_facts(answers),
+            facts={**_facts(answers), **_replication(answers, names)},
         )
 
     def port(self, workload: str, library: str | None) -> Callable[..., Any]:
@@ -114,6 +114,20 @@ def _controller(answers: Mapping[str, Any], names: Mapping[int, str]) -> str | N
         if state.get("controller") in names
     ]
     return names[max(claims)[1]] if claims else None
+
+
+def _replication(answers: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, Any]:
+    """Brokers' epochs, and who is in every ISR it could be in; both at one point of the metadata,
+    as the node that is furthest knows them."""
+    nothing: Mapping[str, Any] = {}
+    state = max(answers.values(), key=lambda a: int(a.get("offset", -1)), default=nothing)
+    partitions = state.get("partitions", ())
+    late = {i for p in partitions for i in p["replicas"] if i not in p["isr"]}
+    brokers = [b for b in state.get("brokers", ()) if b["id"] in names]
+    return {
+        "epochs": {names[b["id"]]: b["epoch"] for b in brokers},
+        "in_sync": [names[b["id"]] for b in brokers if b["id"] not in late and not b["fenced"]],
+    }
 
 
 def _facts(answers: Mapping[str, Any]) -> dict[str, int]:
