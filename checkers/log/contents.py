@@ -1,0 +1,240 @@
+"""What is in the log and should not be, and what is not and should."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from checkers.log.cases import CONTRADICTION, Case, Cases, Proofs
+from checkers.log.codes import Bools, Ints, dense, paired
+from checkers.log.final import final_reads
+from checkers.log.order import Order
+from checkers.log.tables import OK, UNKNOWN
+
+
+def inconsistent_offsets(order: Order) -> Cases:
+    """Slots that hold two messages or more; those with most first."""
+    proofs = Proofs(order)
+    slots, count = _counted(order.place, order.placed, order.contested)
+    slots = slots[np.argsort(-count, kind="stable")]
+
+    def make(number: int) -> Case:
+        slot = int(slots[number])
+        key = int(order.slot_key[slot])
+        first, second = order.distinct_messages(slot)[:2].tolist()
+        one, other = proofs.lies(first, slot), proofs.lies(second, slot)
+        return Case(
+            key,
+            f"{proofs.offset(slot)} of {proofs.key(key)} holds both {proofs.message(first)} and "
+            f"{proofs.message(second)}",
+            (
+                *one.sentences,
+                *other.sentences,
+                f"however, an offset holds one message: {CONTRADICTION}",
+            ),
+            proofs.events(one.ops + other.ops),
+            (first, second),
+        )
+
+    return Cases(order.slot_key[slots], make)
+
+
+def duplicates(order: Order) -> Cases:
+    """Messages that were sent once and lie in more than one slot; those in most first."""
+    proofs = Proofs(order)
+    messages, count = _counted(order.placed, order.place, order.moves & (order.sends <= 1))
+    messages = messages[np.argsort(-count, kind="stable")]
+
+    def make(number: int) -> Case:
+        message = int(messages[number])
+        key = int(order.key[message])
+        first, second = order.distinct_slots(message)[:2].tolist()
+        one, other = proofs.lies(message, first), proofs.lies(message, second)
+        return Case(
+            key,
+            f"{proofs.message(message)} is at two offsets of {proofs.key(key)}, "
+            f"{order.slot_offset[first]} and {order.slot_offset[second]}",
+            (
+                *one.sentences,
+                *other.sentences,
+                f"however, it was sent once at most: {CONTRADICTION}",
+            ),
+            proofs.events(one.ops + other.ops),
+            (message,),
+        )
+
+    return Cases(order.key[messages], make)
+
+
+def aborted_reads(order: Order) -> Cases:
+    """G1a: messages read although every operation that sent them failed."""
+    proofs = Proofs(order)
+
+    def argue(message: int) -> Case:
+        key, (sender, *_) = int(order.key[message]), proofs.senders(message)
+        reader, _ = proofs.read(message)
+        what = f"{proofs.message(message)} of {proofs.key(key)}"
+        return Case(
+            key,
+            f"{what} was polled although its send failed",
+            (
+                f"{proofs.at(sender)}: {proofs.who(sender)} could not send {what}: it failed, and "
+                "so never took place",
+                f"{proofs.at(reader)}: however, {proofs.who(reader)} polled it: {CONTRADICTION}",
+            ),
+            proofs.events([*proofs.senders(message), reader]),
+            (message,),
+        )
+
+    return _of_messages(order, np.flatnonzero(order.failed & order.read), argue)
+
+
+def precommitted_reads(order: Order) -> Cases:
+    """Operations that polled what they themselves sent."""
+    proofs, sent, polled = Proofs(order), order.tables.sent, order.tables.polled
+    count = len(order.key)
+    both = np.isin(polled.op * count + order.polled, sent.op * count + order.sent)
+    entries = np.flatnonzero(both)
+    _, first = np.unique(polled.op[entries], return_index=True)
+    entries = entries[first]
+
+    def make(number: int) -> Case:
+        entry = int(entries[number])
+        op, message = int(polled.op[entry]), int(order.polled[entry])
+        key = int(order.key[message])
+        what = f"{proofs.message(message)} of {proofs.key(key)}"
+        return Case(
+            key,
+            f"{proofs.who(op)} polled {what} in the very transaction that sent it",
+            (
+                f"{proofs.at(op)}: {proofs.who(op)} sent {what} in this operation",
+                "however, it polled it in the same operation, before that could have ended: "
+                f"{CONTRADICTION}",
+            ),
+            proofs.events([op]),
+            (message,),
+        )
+
+    return Cases(polled.key[entries], make)
+
+
+def phantoms(order: Order) -> Cases:
+    """Messages polled before anybody had sent them, or that nobody sent at all."""
+    proofs, polled = Proofs(order), order.tables.polled
+    early = np.flatnonzero(order.begun[order.polled] > order.tables.end[polled.op])
+    messages, first = np.unique(order.polled[early], return_index=True)
+
+    def make(number: int) -> Case:
+        op, message = int(polled.op[early[first[number]]]), int(messages[number])
+        key = int(order.key[message])
+        what = f"{proofs.message(message)} of {proofs.key(key)}"
+        return Case(
+            key,
+            f"{proofs.who(op)} polled {what}, which nobody had sent",
+            (
+                f"{proofs.at(op)}: {proofs.who(op)} polled {what}",
+                f"however, nobody had sent that to this key: {CONTRADICTION}",
+            ),
+            proofs.events([op]),
+        )
+
+    return Cases(order.key[messages], make)
+
+
+def lost_writes(order: Order) -> Cases:
+    """Messages that must have been read, since somebody read one behind them, and were not."""
+    proofs, tables = Proofs(order), order.tables
+    placed = order.first_slot != UNKNOWN
+    bound = np.full(len(tables.keys), UNKNOWN, np.int64)
+    seen = np.flatnonzero(placed & order.read)
+    np.maximum.at(bound, order.key[seen], order.first_slot[seen])
+    lost = placed & ~order.read & order.must_exist & (order.last_slot <= bound[order.key])
+
+    def argue(message: int) -> Case:
+        key, slot = int(order.key[message]), int(order.last_slot[message])
+        sender, *_ = senders = proofs.senders(message)
+        place, exists = proofs.lies(message, slot, sender), proofs.took_place(sender)
+        polled = tables.polled
+        behind = (polled.key == key) & (order.first_slot[order.polled] >= slot)
+        entry = int(np.flatnonzero(behind & (tables.status[polled.op] == OK))[0])
+        reader, later = int(polled.op[entry]), int(order.polled[entry])
+        there = proofs.lies(later, int(order.first_slot[later]), reader)
+        what = f"{proofs.message(message)} of {proofs.key(key)}"
+        told = f"{proofs.at(sender)}: {proofs.who(sender)} sent {what}"
+        told += ", acknowledged" if tables.status[sender] == OK else ", with an unknown outcome"
+        because = [
+            told if sender not in place.ops else "",
+            *exists.sentences,
+            *place.sentences,
+            f"{proofs.at(reader)}: {proofs.who(reader)} polled {proofs.message(later)}"
+            if reader not in there.ops
+            else "",
+            *there.sentences,
+            f"so everything up to there was to be read; however, nobody ever polled "
+            f"{proofs.message(message)}: {CONTRADICTION}",
+        ]
+        return Case(
+            key,
+            f"{what} took place and then disappeared",
+            tuple(dict.fromkeys(sentence for sentence in because if sentence)),
+            proofs.events([*senders, *exists.ops, *place.ops, reader, *there.ops]),
+            (message,),
+        )
+
+    return _of_messages(order, np.flatnonzero(lost), argue)
+
+
+def unseen(order: Order) -> Cases:
+    """Acknowledged messages that nobody read although complete final reads followed."""
+    proofs, sent = Proofs(order), order.tables.sent
+    final = final_reads(order.tables.history)
+    if final is None or not final.complete:
+        return Cases(np.zeros(0, np.int64), lambda _: _none())
+    in_time = (order.tables.status[sent.op] == OK) & (order.tables.end[sent.op] < final.begin[0])
+    candidates = np.flatnonzero(in_time & ~order.read[order.sent])
+    messages, first = np.unique(order.sent[candidates], return_index=True)
+    begin, end = proofs.event(final.begin[0]), proofs.event(final.end[-1])
+
+    def argue(message: int) -> Case:
+        sender = int(sent.op[candidates[first[np.searchsorted(messages, message)]]])
+        key = int(order.key[message])
+        what = f"{proofs.message(message)} of {proofs.key(key)}"
+        return Case(
+            key,
+            f"{what} was acknowledged, and the final reads did not find it",
+            (
+                f"{proofs.at(sender)}: {proofs.who(sender)} was told that {what} is in the log",
+                f"{begin} to {end}: the final reads read every key from its beginning to its end",
+                f"however, nobody ever polled it: {CONTRADICTION}",
+            ),
+            (*proofs.events([sender]), final.begin, final.end),
+            (message,),
+        )
+
+    return _of_messages(order, messages, argue)
+
+
+def repeated(order: Order) -> Ints:
+    """Messages that were sent more than once: the workload broke its promise, not the system."""
+    return np.flatnonzero(order.sends > 1)
+
+
+def _none() -> Case:
+    raise IndexError("there is no such case")
+
+
+def _of_messages(order: Order, messages: Ints, argue: Callable[[int], Case]) -> Cases:
+    """A case a message, in the order in which they were first sent."""
+    messages = messages[np.argsort(order.begun[messages], kind="stable")]
+    return Cases(order.key[messages], lambda number: argue(int(messages[number])))
+
+
+def _counted(of: Ints, what: Ints, which: Bools) -> tuple[Ints, Ints]:
+    """(those of `which`, how many different `what` each has) by pairs of `of` and `what`."""
+    there = np.flatnonzero(which[of])
+    if not len(there):
+        return there, there
+    _, owner, _ = paired(of[there], int(of.max()) + 1, what[there])
+    codes, distinct = dense(owner)
+    return distinct, np.bincount(codes)
