@@ -23,6 +23,8 @@ Never flagged: gaps in the offsets; sends with an unknown outcome, seen or not; 
 after it let go of a key, took it up from the beginning, or seeked; what it reads while subscribed,
 from one operation to the next, since somebody else may have read what lies between.
 
+Statistics: messages by fate, and `worst-realtime-lag` (see `checkers.log.lag`).
+
 Blind to: loss at the tail without final reads; groups, commits, timestamps, cycles of transactions.
 Cost: a million operations about a second, less where values and offsets are dense.
 Source: jepsen.tests.kafka (`analysis` and what it calls); slots as in its `version-orders`, but
@@ -37,6 +39,7 @@ from typing import Any
 from checkers.log import contents
 from checkers.log.cases import Proofs
 from checkers.log.final import final_reads, phases
+from checkers.log.lag import worst_lag
 from checkers.log.order import Order
 from checkers.log.replay import Detect, Unconfirmed, detected, findings
 from checkers.log.sequences import Sequences
@@ -119,4 +122,5 @@ def _stats(order: Order) -> dict[str, Any]:
         "read": int(order.read.sum()),
         "never read though acknowledged": int((order.acknowledged & ~order.read).sum()),
         "steps while subscribed": Sequences.polls(order).unjudged,
+        "worst-realtime-lag": worst_lag(order),
     }

@@ -93,9 +93,11 @@ def aborted_reads(order: Order) -> Cases:
 def precommitted_reads(order: Order) -> Cases:
     """Operations that polled what they themselves sent."""
     proofs, sent, polled = Proofs(order), order.tables.sent, order.tables.polled
-    count = len(order.key)
-    both = np.isin(polled.op * count + order.polled, sent.op * count + order.sent)
-    entries = np.flatnonzero(both)
+    sends = np.zeros(len(order.tables.status), np.bool_)
+    sends[sent.op] = True
+    entries, count = np.flatnonzero(sends[polled.op]), len(order.key)
+    own = np.isin(polled.op[entries] * count + order.polled[entries], sent.op * count + order.sent)
+    entries = entries[own]
     _, first = np.unique(polled.op[entries], return_index=True)
     entries = entries[first]
 

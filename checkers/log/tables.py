@@ -165,6 +165,7 @@ class Assigns:
     Attributes:
         processes: int64, ascending. Below, a process is a row of it.
         at: int64[events], process * len(history) + position, ascending.
+        is_ok, is_subscription: bool[events].
         subscribes: int64[events + 1]; how many of those before are subscriptions.
         kept: int64, (process * keys + key) * len(history) + position of each key kept, ascending.
     """
@@ -173,6 +174,8 @@ class Assigns:
     keys: int
     processes: Ints
     at: Ints
+    is_ok: Bools
+    is_subscription: Bools
     subscribes: Ints
     kept: Ints
 
@@ -197,6 +200,8 @@ class Assigns:
             len(keys),
             processes,
             (process * size + done)[order],
+            history.type[done[order]] == OK,
+            is_subscription,
             np.concatenate([[0], np.cumsum(is_subscription)]),
             np.array(sorted(kept), np.int64),
         )
