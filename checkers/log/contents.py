@@ -93,11 +93,16 @@ def aborted_reads(order: Order) -> Cases:
 def precommitted_reads(order: Order) -> Cases:
     """Operations that polled what they themselves sent."""
     proofs, sent, polled = Proofs(order), order.tables.sent, order.tables.polled
-    sends = np.zeros(len(order.tables.status), np.bool_)
-    sends[sent.op] = True
+    sends, polls = np.zeros((2, len(order.tables.status)), np.bool_)
+    sends[sent.op], polls[polled.op] = True, True
     entries, count = np.flatnonzero(sends[polled.op]), len(order.key)
-    own = np.isin(polled.op[entries] * count + order.polled[entries], sent.op * count + order.sent)
-    entries = entries[own]
+    both = np.flatnonzero(polls[sent.op])
+    entries = entries[
+        np.isin(
+            polled.op[entries] * count + order.polled[entries],
+            sent.op[both] * count + order.sent[both],
+        )
+    ]
     _, first = np.unique(polled.op[entries], return_index=True)
     entries = entries[first]
 
