@@ -5,7 +5,8 @@ value is sent to its key at most once, so a value that is read twice, out of ord
 somebody's fault.
 
     f              value invoked                value returned
-    assign         [k, …]                       the same; positions of other keys are forgotten
+    assign         [k, …]                       the same; positions of other keys are forgotten,
+                                                those of new keys are the beginning
     send           [["send", k, v]]             [["send", k, [offset, v]]], no offset with acks=0
     poll           [["poll"]]                   [["poll", {"k": [[offset, v], …]}]]
     crash          null                         never: the client goes away, a fresh one comes
@@ -29,11 +30,12 @@ from checkers import log as log_checker
 from harness import generator as gen
 from harness.client import Endpoint
 from harness.errors import OpError, Unavailable, UsageError
-from harness.op import Kind, Op
+from harness.op import Op
 from harness.workload import Load, Workload
 from harness.workload import Options as BaseOptions
-from workloads.final_polls import FinalPolls
+from workloads.final_polls import Ends, FinalPolls
 from workloads.ports import BrokerConnect, BrokerPort, Partition, Settings
+from workloads.sends import PollUnseen, Sends
 
 
 class Options(BaseOptions, frozen=True):
@@ -41,20 +43,22 @@ class Options(BaseOptions, frozen=True):
 
     Attributes:
         acks: "0", "1" or "all".
-        idempotence: None for yes with acks=all, which it needs, and no otherwise.
-        retries: None for the client library's default.
+        idempotence: None for yes where it can be: with acks=all and retries.
+        retries: of the producer, after the first attempt; None for the client library's default.
+        replication_factor: None for 3, or as many as there are nodes.
         min_insync_replicas: None for replication-factor - 1.
         unclean: unclean.leader.election.enable of the topics.
         flush_messages: flush.messages of the topics; None for the broker's default.
         sends_per_op: messages in one send operation, at most.
         assign_p: probability of an assignment instead of a send or poll.
-        crash_clients_s: mean time between crashes of clients; None for none.
+        crash_clients_s: mean time between crashes of clients; 0 for none.
+        poll_timeout_s: how long a poll waits for a first message.
         final_timeout_s: how long the final reads may take.
     """
 
     topics: int = 1
     partitions: int = 4
-    replication_factor: int = 3
+    replication_factor: int | None = None
     min_insync_replicas: int | None = None
     acks: str = "all"
     idempotence: bool | None = None
@@ -63,7 +67,7 @@ class Options(BaseOptions, frozen=True):
     flush_messages: int | None = None
     sends_per_op: int = 1
     assign_p: float = 1 / 64
-    crash_clients_s: float | None = None
+    crash_clients_s: float = 15.0
     poll_timeout_s: float = 0.2
     final_timeout_s: float = 60.0
 
@@ -78,37 +82,41 @@ def partition_of(key: int, partitions: int) -> Partition:
 
 @dataclass(slots=True)
 class Client:
-    """One process: a producer, a consumer, and where the consumer stands."""
+    """One process: a producer, a consumer, and where the consumer stands.
+
+    The library's positions may be past ours, since a poll may fail after it moved them. A poll that
+    does not complete moves no position of ours, and the next one begins by putting the library's
+    right.
+    """
 
     options: Options
     connect: BrokerConnect
+    replicas: int
+    ends: Ends = field(default_factory=Ends)
     port: BrokerPort | None = None
-    assigned: tuple[int, ...] = ()
-    positions: dict[int, int | None] = field(default_factory=dict)
-    astray: bool = False  # the library's positions may be past ours: a poll did not complete
+    positions: dict[int, int | None] = field(default_factory=dict)  # of the assigned keys
+    astray: bool = False
 
     async def open(self, endpoint: Endpoint) -> Self:
         port = await self.connect(endpoint, _settings(self.options))
-        return type(self)(self.options, self.connect, port)
+        return type(self)(self.options, self.connect, self.replicas, self.ends, port)
 
     async def setup(self) -> None:
         options = self.options
-        assert self.port is not None
-        configs = {"min.insync.replicas": str(_min_insync(options))}
+        configs = {"min.insync.replicas": str(_min_insync(options, self.replicas))}
         if options.unclean:
             configs["unclean.leader.election.enable"] = "true"
         if options.flush_messages is not None:
             configs["flush.messages"] = str(options.flush_messages)
         for topic in range(options.topics):
-            await self.port.create_topic(
-                f"log-{topic}", options.partitions, options.replication_factor, configs
+            await self._port.create_topic(
+                f"log-{topic}", options.partitions, self.replicas, configs
             )
 
     async def invoke(self, op: Op) -> Any:
-        assert self.port is not None
         match op.f:
             case "send":
-                return [await self._send(mop) for mop in op.value]
+                return await self._send_all(op.value)
             case "poll":
                 return [["poll", await self._poll()]]
             case "assign":
@@ -127,52 +135,66 @@ class Client:
         if self.port is not None:
             await self.port.close()
 
+    async def _send_all(self, mops: Sequence[Sequence[Any]]) -> list[list[Any]]:
+        sent: list[list[Any]] = []
+        for mop in mops:
+            try:
+                sent.append(await self._send(mop))
+            except OpError as error:
+                if error.definite and sent:
+                    # The operation as a whole did have an effect.
+                    raise OpError(f"after {len(sent)} sends: {error}", name=error.name) from error
+                raise
+        return sent
+
     async def _send(self, mop: Sequence[Any]) -> list[Any]:
         _, key, value = mop
-        assert self.port is not None
-        offset = await self.port.send(self._partition(key), str(value).encode())
-        return ["send", key, value if offset is None else [offset, value]]
+        offset = await self._port.send(self._partition(key), str(value).encode())
+        if offset is None:
+            return ["send", key, value]
+        self.ends.note(key, offset + 1)
+        return ["send", key, [offset, value]]
 
     async def _assign(self, op: Op) -> list[int]:
-        assert self.port is not None
         from_the_start = (op.extra or {}).get("seek-to-beginning", False)
         keep = {} if from_the_start else self.positions
-        self.assigned = tuple(op.value)
-        self.positions = {key: keep.get(key) for key in self.assigned}
+        positions = {key: keep.get(key) for key in op.value}
         self.astray = True
-        await self.port.assign([self._partition(key) for key in self.assigned])
-        await self._seek()
-        return list(self.assigned)
+        await self._take(positions)
+        self.positions = positions
+        return list(op.value)
 
     async def _poll(self) -> dict[str, list[list[Any]]]:
-        assert self.port is not None
-        if not self.assigned:
+        if not self.positions:
             return {}
         if self.astray:
-            await self.port.assign([self._partition(key) for key in self.assigned])
-            await self._seek()
+            await self._take(self.positions)
         self.astray = True
-        messages = await self.port.poll(self.options.poll_timeout_s)
+        messages = await self._port.poll(self.options.poll_timeout_s)
         self.astray = False
         polled: dict[str, list[list[Any]]] = {}
         for message in messages:
             key = self._key(message.partition)
             polled.setdefault(str(key), []).append([message.offset, _value(message.value)])
             self.positions[key] = message.offset + 1
+            self.ends.note(key, message.offset + 1)
         return polled
 
-    async def _seek(self) -> None:
-        assert self.port is not None
-        await self.port.seek({self._partition(k): at for k, at in self.positions.items()})
+    async def _take(self, positions: Mapping[int, int | None]) -> None:
+        await self._port.assign({self._partition(key): at for key, at in positions.items()})
         self.astray = False
 
     async def _end_offsets(self) -> dict[str, int]:
-        assert self.port is not None
         keys = range(self.options.topics * self.options.partitions)
-        ends = await self.port.end_offsets([self._partition(key) for key in keys])
-        if len(ends) < len(keys):
-            raise Unavailable(f"{len(keys) - len(ends)} partitions did not tell their end offset")
-        return {str(key): ends[self._partition(key)] for key in keys}
+        ends = await self._port.end_offsets([self._partition(key) for key in keys])
+        if not ends:
+            raise Unavailable("no partition's leader told its end offset")
+        return {str(self._key(partition)): end for partition, end in sorted(ends.items())}
+
+    @property
+    def _port(self) -> BrokerPort:
+        assert self.port is not None, "only a client that was opened speaks"
+        return self.port
 
     def _partition(self, key: int) -> Partition:
         return partition_of(key, self.options.partitions)
@@ -182,32 +204,7 @@ class Client:
         return topic * self.options.partitions + partition.number
 
 
-@dataclass(frozen=True, slots=True)
-class Sends(gen.Generator):
-    """Sends to random keys; `sent[k]` values of key k are used up."""
-
-    sent: tuple[int, ...]
-    per_op: int = 1
-
-    listens = False
-
-    def op(self, context: gen.Context) -> gen.Step:
-        sent = list(self.sent)
-        mops = []
-        for _ in range(context.rng.randint(1, self.per_op)):
-            key = context.rng.randrange(len(sent))
-            mops.append(["send", key, sent[key]])
-            sent[key] += 1
-        call = gen.fill_in(gen.Call("send", mops), context)
-        if not isinstance(call, gen.Call):
-            return call
-        return call, Sends(tuple(sent), self.per_op)
-
-    def update(self, context: gen.Context, event: Op) -> gen.Generator:
-        return self
-
-
-def generator(options: Options, load: Load) -> Any:
+def generator(options: Options) -> Any:
     """Each process is assigned keys once; then all send, poll and now and then assign anew."""
     keys = range(options.topics * options.partitions)
 
@@ -219,10 +216,11 @@ def generator(options: Options, load: Load) -> Any:
     work = gen.mix([Sends((0,) * len(keys), options.sends_per_op), polls])
     if options.assign_p > 0:
         work = gen.weighted([(1 - options.assign_p, work), (options.assign_p, assign)])
-    parts = [gen.each_process(gen.once(assign)), work]
-    if options.crash_clients_s is not None:
-        parts.append(gen.stagger(options.crash_clients_s, gen.repeat(gen.Call("crash"))))
-    return gen.any_of(*parts)
+    work = PollUnseen(gen.any_of(gen.each_process(gen.once(assign)), work), {}, {})
+    if options.crash_clients_s <= 0:
+        return work
+    crashes = gen.stagger(options.crash_clients_s, gen.repeat(gen.Call("crash")))
+    return gen.any_of(work, crashes)
 
 
 def workload(options: Options, load: Load, port: BrokerConnect) -> Workload:
@@ -231,36 +229,53 @@ def workload(options: Options, load: Load, port: BrokerConnect) -> Workload:
     Raises:
         UsageError: options that contradict each other.
     """
-    if options.acks not in ("0", "1", "all"):
-        raise UsageError(f"acks={options.acks} is not one of 0, 1, all")
-    if options.replication_factor > load.nodes:
-        raise UsageError(
-            f"replication-factor={options.replication_factor} needs as many nodes; "
-            f"there are {load.nodes}: give --nodes or -o replication-factor"
-        )
-    if options.idempotence and options.acks != "all":
-        raise UsageError("idempotence=true needs acks=all, in every Kafka client")
+    replicas = min(3, load.nodes)
+    if options.replication_factor is not None:
+        replicas = options.replication_factor
+    _validate(options, replicas, load.nodes)
+    ends = Ends()
+    keys = range(options.topics * options.partitions)
     return Workload(
         name="log",
         options=options,
-        client=Client(options, port),
-        generator=generator(options, load),
+        client=Client(options, port, replicas, ends),
+        generator=generator(options),
         checks=CHECKS,
-        final_reads=lambda: FinalPolls(
-            range(options.topics * options.partitions), options.final_timeout_s
-        ),
+        final_reads=lambda: FinalPolls(keys, options.final_timeout_s, ends),
         reads=READS,
-        promises=_promises(options),
+        promises=_promises(options, replicas),
     )
 
 
-def _promises(options: Options) -> Mapping[str, Any]:
+def _validate(options: Options, replicas: int, nodes: int) -> None:
+    if options.acks not in ("0", "1", "all"):
+        raise UsageError(f"acks={options.acks} is not one of 0, 1, all")
+    for name in ("topics", "partitions", "sends_per_op"):
+        if getattr(options, name) < 1:
+            raise UsageError(f"{name.replace('_', '-')} must be at least 1")
+    if not 1 <= replicas <= nodes:
+        raise UsageError(
+            f"replication-factor={replicas} needs as many nodes, and there are {nodes}: "
+            "give --nodes or -o replication-factor"
+        )
+    if not 1 <= _min_insync(options, replicas) <= replicas:
+        raise UsageError(
+            f"min-insync-replicas={options.min_insync_replicas} of {replicas} replicas cannot be"
+        )
+    if options.idempotence and (options.acks != "all" or options.retries == 0):
+        raise UsageError("idempotence=true needs acks=all and retries, in every Kafka client")
+    if options.retries is not None and options.retries < 0:
+        raise UsageError(f"retries={options.retries} must not be negative")
+
+
+def _promises(options: Options, replicas: int) -> Mapping[str, Any]:
+    """What the contract is derived from; see `harness.guarantees`."""
     return {
         "acks": options.acks,
         "idempotence": _idempotence(options),
         "retries": options.retries,
-        "replication-factor": options.replication_factor,
-        "min-insync-replicas": _min_insync(options),
+        "replication-factor": replicas,
+        "min-insync-replicas": _min_insync(options, replicas),
         "unclean": options.unclean,
         "flush-messages": options.flush_messages,
         "isolation": "read_uncommitted",
@@ -268,13 +283,15 @@ def _promises(options: Options) -> Mapping[str, Any]:
 
 
 def _idempotence(options: Options) -> bool:
-    return options.acks == "all" if options.idempotence is None else options.idempotence
+    if options.idempotence is not None:
+        return options.idempotence
+    return options.acks == "all" and options.retries != 0
 
 
-def _min_insync(options: Options) -> int:
+def _min_insync(options: Options, replicas: int) -> int:
     if options.min_insync_replicas is not None:
         return options.min_insync_replicas
-    return max(options.replication_factor - 1, 1)
+    return max(replicas - 1, 1)
 
 
 def _settings(options: Options) -> Settings:
@@ -287,6 +304,3 @@ def _value(raw: bytes) -> Any:
         return int(raw)
     except ValueError:
         return raw.decode(errors="backslashreplace")
-
-
-assert Kind.FAIL  # a poll that fails is definite: see READS

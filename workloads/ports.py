@@ -29,6 +29,10 @@ class Message(NamedTuple):
     value: bytes
 
 
+Positions = Mapping[Partition, int | None]
+"""The next offset to read of each partition; None for the beginning."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How a producer and a consumer behave, in Kafka's terms.
@@ -36,16 +40,18 @@ class Settings:
     Attributes:
         acks: "0", "1" or "all".
         retries: attempts after the first; None for the library's own default.
-        request_timeout_s: one request to one broker.
-        delivery_timeout_s: a send from call to outcome, retries included. Keep it below the
-            operation time-out, so that the library and not the harness says how it ended.
+        request_timeout_s: one request to one broker; also how long a library may look for brokers
+            and for a topic's metadata.
+        delivery_timeout_s: a send from its acceptance to its outcome, retries included. Two request
+            time-outs and this must stay below the operation time-out (10 s), so that the library
+            and not the harness says how it ended.
     """
 
     acks: str = "all"
     idempotence: bool = True
     retries: int | None = None
     request_timeout_s: float = 2.0
-    delivery_timeout_s: float = 6.0
+    delivery_timeout_s: float = 5.0
     isolation: str = "read_uncommitted"
     poll_records_max: int = 500
 
@@ -53,9 +59,9 @@ class Settings:
 class BrokerPort(Protocol):
     """One process's producer, consumer and admin client of a Kafka-compatible broker.
 
-    Every method may be cancelled; after that only `close` is called on the producer side, while the
-    consumer is put right with `seek`. Errors are `harness.errors.OpError`s where the adapter knows
-    whether they are definite, else the library's own.
+    Every method may be cancelled. After that, or after an error, the producer is only closed; the
+    consumer is put right with `assign`. Errors are `harness.errors.OpError`s where the adapter
+    knows whether they are definite, else the library's own, which count as indefinite.
     """
 
     async def create_topic(
@@ -65,13 +71,17 @@ class BrokerPort(Protocol):
         ...
 
     async def send(self, partition: Partition, value: bytes) -> int | None:
-        """Send one message; return its offset, None if the broker does not tell (acks=0)."""
+        """Send one message; return its offset, None if the broker does not tell (acks=0).
+
+        Raises:
+            Refused: it was refused before anything could be written.
+            Unavailable: the library never accepted it.
+        """
         ...
 
-    async def assign(self, partitions: Sequence[Partition]) -> None: ...
-
-    async def seek(self, positions: Mapping[Partition, int | None]) -> None:
-        """Set the next offset to read of assigned partitions; None for the beginning."""
+    async def assign(self, positions: Positions) -> None:
+        """Read exactly these partitions, from these positions on; nothing read before and not yet
+        polled is polled any more."""
         ...
 
     async def poll(self, timeout_s: float) -> Sequence[Message]:
@@ -79,10 +89,15 @@ class BrokerPort(Protocol):
         ...
 
     async def end_offsets(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
-        """The next offset that a consumer will see in each partition, asked of its leader now."""
+        """The next offset that a consumer will see in each partition, asked of its leader now.
+
+        Partitions whose leader does not tell may be left out.
+        """
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Let go of everything, soon. What was sent may still arrive."""
+        ...
 
 
 class BrokerConnect(Protocol):

@@ -1,21 +1,27 @@
 """aiokafka, an asyncio library, adapted to the broker port.
 
-It has no `retries` setting: a send is retried until `request_timeout_ms` is over.
+It has no `retries` setting: a send is retried until its time is over; an idempotent one for ever,
+which the adapter's own time-out and its way of closing put an end to.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import MessageSizeTooLargeError, TopicAlreadyExistsError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAlreadyExistsError
 
 from harness.client import Endpoint
 from harness.deadline import wait_until
-from harness.errors import Refused, UsageError
-from workloads.ports import Message, Partition, Settings
+from harness.errors import Refused, TimedOut, Unavailable, UsageError
+from workloads.ports import BrokerPort, Message, Partition, Positions, Settings
+
+CLOSE_S = 0.5
+"""How long a producer may flush before it is ended by force."""
 
 
 class AioKafka:
@@ -33,12 +39,8 @@ class AioKafka:
         await admin.start()
         try:
             topic = NewTopic(name, partitions, replication_factor, topic_configs=dict(configs))
-            try:
-                answer = await admin.create_topics([topic])
-            except TopicAlreadyExistsError:
-                pass
-            else:
-                _raise_for_topics(answer)
+            with contextlib.suppress(TopicAlreadyExistsError):
+                _raise_for_topics(await admin.create_topics([topic]))
 
             async def led() -> bool:
                 (described,) = await admin.describe_topics([name])
@@ -50,27 +52,31 @@ class AioKafka:
             await admin.close()
 
     async def send(self, partition: Partition, value: bytes) -> int | None:
-        if self._producer is None:
-            self._producer = await self._make_producer()
         try:
-            metadata = await self._producer.send_and_wait(
-                partition.topic, value, partition=partition.number
-            )
+            async with asyncio.timeout(2 * self._settings.request_timeout_s):
+                producer = await self._make_producer()
+                future = await producer.send(partition.topic, value, partition=partition.number)
         except MessageSizeTooLargeError as error:
             raise Refused(str(error), name=type(error).__name__) from error
+        except (KafkaError, TimeoutError) as error:  # not accepted: nothing was queued
+            raise Unavailable(str(error), name=type(error).__name__) from error
+        try:
+            async with asyncio.timeout(self._settings.delivery_timeout_s):
+                metadata = await future
+        except MessageSizeTooLargeError as error:
+            raise Refused(str(error), name=type(error).__name__) from error
+        except TimeoutError as error:
+            raise TimedOut(
+                f"no outcome within {self._settings.delivery_timeout_s:g} s of being accepted"
+            ) from error
         return None if metadata is None or metadata.offset < 0 else int(metadata.offset)
 
-    async def assign(self, partitions: Sequence[Partition]) -> None:
+    async def assign(self, positions: Positions) -> None:
         consumer = await self._make_consumer()
-        consumer.assign([TopicPartition(*partition) for partition in partitions])
-
-    async def seek(self, positions: Mapping[Partition, int | None]) -> None:
-        consumer = await self._make_consumer()
+        consumer.assign([TopicPartition(*partition) for partition in positions])
         for partition, offset in positions.items():
-            tp = TopicPartition(*partition)
-            if offset is None:
-                offset = (await consumer.beginning_offsets([tp]))[tp]
-            consumer.seek(tp, offset)
+            if offset is not None:  # else `auto_offset_reset` puts it at the beginning
+                consumer.seek(TopicPartition(*partition), offset)
 
     async def poll(self, timeout_s: float) -> Sequence[Message]:
         consumer = await self._make_consumer()
@@ -85,30 +91,40 @@ class AioKafka:
 
     async def end_offsets(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
         consumer = await self._make_consumer()
-        found = await consumer.end_offsets([TopicPartition(*p) for p in partitions])
-        return {Partition(tp.topic, tp.partition): offset for tp, offset in found.items()}
+        wanted = list(partitions)
+
+        async def ask(partition: Partition) -> int:
+            tp = TopicPartition(*partition)
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                return int((await consumer.end_offsets([tp]))[tp])
+
+        found = await asyncio.gather(*map(ask, wanted), return_exceptions=True)
+        return {p: end for p, end in zip(wanted, found, strict=True) if isinstance(end, int)}
 
     async def close(self) -> None:
         producer, self._producer = self._producer, None
         consumer, self._consumer = self._consumer, None
-        for client in (producer, consumer):
-            if client is not None:
-                await client.stop()
+        if producer is not None:
+            await _stop(producer)
+        if consumer is not None:
+            await consumer.stop()
 
     def _bootstrap(self) -> list[str]:
         return [str(address) for address in self._endpoint.bootstrap]
 
     async def _make_producer(self) -> Any:
-        settings = self._settings
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap(),
-            acks="all" if settings.acks == "all" else int(settings.acks),
-            enable_idempotence=settings.idempotence,
-            request_timeout_ms=int(settings.delivery_timeout_s * 1000),
-            metadata_max_age_ms=10_000,
-        )
-        await producer.start()
-        return producer
+        if self._producer is None:
+            settings = self._settings
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self._bootstrap(),
+                acks="all" if settings.acks == "all" else int(settings.acks),
+                enable_idempotence=settings.idempotence,
+                # Also how long it retries what is not idempotent.
+                request_timeout_ms=int(settings.delivery_timeout_s * 1000),
+                metadata_max_age_ms=10_000,
+            )
+            self._producer = await _started(producer)
+        return self._producer
 
     async def _make_consumer(self) -> Any:
         if self._consumer is None:
@@ -122,12 +138,11 @@ class AioKafka:
                 fetch_max_wait_ms=100,
                 metadata_max_age_ms=10_000,
             )
-            await consumer.start()
-            self._consumer = consumer
+            self._consumer = await _started(consumer)
         return self._consumer
 
 
-async def connect(endpoint: Endpoint, settings: Settings) -> AioKafka:
+async def connect(endpoint: Endpoint, settings: Settings) -> BrokerPort:
     """The adapter for one process; connections are made on first use.
 
     Raises:
@@ -139,6 +154,27 @@ async def connect(endpoint: Endpoint, settings: Settings) -> AioKafka:
             "or use --client kafka-python or --client confluent"
         )
     return AioKafka(endpoint, settings)
+
+
+async def _started(client: Any) -> Any:
+    try:
+        await client.start()
+    except BaseException:
+        await client.stop()  # it may hold connections already
+        raise
+    return client
+
+
+async def _stop(producer: Any) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await producer.stop()
+    except TimeoutError:
+        # `stop` waits until everything is delivered, which may be never; there is no public way to
+        # give up.
+        producer._message_accumulator.fail_all(TimedOut("the client was closed"))
+        await producer._sender.close()
+        await producer.client.close()
 
 
 def _raise_for_topics(answer: Any) -> None:

@@ -5,14 +5,15 @@ librdkafka has threads of its own, but its calls block: those of one process run
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from harness.client import Endpoint
-from harness.errors import Refused, TimedOut, Unavailable
+from harness.errors import OpError, Refused, TimedOut, Unavailable
 from harness.threads import WorkerThread
-from workloads.ports import Message, Partition, Settings
+from workloads.ports import BrokerPort, Message, Partition, Positions, Settings
 
 try:
     import confluent_kafka as rdkafka
@@ -21,6 +22,16 @@ except ImportError:  # an extra: `pip install assay[confluent]`
     rdkafka = None
 
 T = TypeVar("T")
+
+
+REFUSALS = (
+    "NOT_ENOUGH_REPLICAS",
+    "TOPIC_EXCEPTION",
+    "TOPIC_AUTHORIZATION_FAILED",
+    "UNKNOWN_TOPIC_OR_PART",
+)
+"""Nothing was appended by the attempt that got this answer. Definite only where it was the only
+one; see `systems/clients/kafka_python.py`."""
 
 
 class Confluent:
@@ -32,7 +43,6 @@ class Confluent:
         self._reading = WorkerThread(f"librdkafka consumer of {endpoint.node}")
         self._producer: Any = None
         self._consumer: Any = None
-        self._positions: dict[Partition, int | None] = {}
 
     async def create_topic(
         self, name: str, partitions: int, replication_factor: int, configs: Mapping[str, str]
@@ -42,55 +52,36 @@ class Confluent:
     async def send(self, partition: Partition, value: bytes) -> int | None:
         return await self._sending.call(self._send, partition, value)
 
-    async def assign(self, partitions: Sequence[Partition]) -> None:
-        self._positions = dict.fromkeys(partitions)
-        await self._reassign()
-
-    async def seek(self, positions: Mapping[Partition, int | None]) -> None:
-        self._positions.update(positions)
-        await self._reassign()
+    async def assign(self, positions: Positions) -> None:
+        # Its `seek` fails on a partition that is not being fetched yet; `assign` takes offsets.
+        wanted = [
+            rdkafka.TopicPartition(*p, rdkafka.OFFSET_BEGINNING if offset is None else offset)
+            for p, offset in positions.items()
+        ]
+        await self._read(lambda consumer: consumer.assign(wanted))
 
     async def poll(self, timeout_s: float) -> Sequence[Message]:
         return await self._read(lambda consumer: self._poll(consumer, timeout_s))
 
     async def end_offsets(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
         wanted, timeout_s = list(partitions), self._settings.request_timeout_s
-
-        def ask(consumer: Any) -> dict[Partition, int]:
-            return {
-                p: consumer.get_watermark_offsets(
-                    rdkafka.TopicPartition(*p), timeout=timeout_s, cached=False
-                )[1]
-                for p in wanted
-            }
-
-        return await self._read(ask)
+        return await self._read(lambda consumer: _end_offsets(consumer, wanted, timeout_s))
 
     async def close(self) -> None:
-        if self._producer is not None and not self._sending.stuck:
-            self._sending.submit(self._producer.purge)
-        if self._consumer is not None and not self._reading.stuck:
-            self._reading.submit(self._consumer.close)
+        # Behind a call that never came back, this runs when it does.
+        self._sending.submit(self._close_producer)
+        self._reading.submit(_close_consumer, self._consumer)
         self._sending.close()
         self._reading.close()
 
     async def _read(self, call: Callable[[Any], T]) -> T:
         if self._reading.stuck:
+            # The abandoned call may still hold the old consumer: it is never touched again.
+            old, self._consumer = self._consumer, None
+            self._reading.submit(_close_consumer, old)
             self._reading.close()
             self._reading = WorkerThread(f"librdkafka consumer of {self._endpoint.node}")
-            self._consumer = None
         return await self._reading.call(lambda: call(self._make_consumer()))
-
-    async def _reassign(self) -> None:
-        # librdkafka's assign() takes the start offsets, and its seek() fails on a partition that
-        # is not being fetched yet: one assign with offsets serves for both.
-        wanted = [
-            rdkafka.TopicPartition(
-                p.topic, p.number, rdkafka.OFFSET_BEGINNING if offset is None else offset
-            )
-            for p, offset in self._positions.items()
-        ]
-        await self._read(lambda consumer: consumer.assign(wanted))
 
     def _common(self) -> dict[str, Any]:
         return {
@@ -118,21 +109,21 @@ class Confluent:
         return self._consumer
 
     def _poll(self, consumer: Any, timeout_s: float) -> list[Message]:
-        if not self._positions:
+        # `consume` waits until it has as many as it may return; `poll` waits for one.
+        first = consumer.poll(timeout_s)
+        if first is None:
             return []
-        found = consumer.consume(self._settings.poll_records_max, timeout=timeout_s)
-        messages = []
-        for message in found:
-            if message.error() is not None:
-                continue  # a broker is away, say; the library goes on by itself
-            partition = Partition(message.topic(), message.partition())
-            messages.append(Message(partition, message.offset(), message.value() or b""))
-            self._positions[partition] = message.offset() + 1
-        return messages
+        more = consumer.consume(self._settings.poll_records_max - 1, timeout=0)
+        # Errors are news, a broker that is away, say: the library goes on by itself.
+        return [
+            Message(Partition(m.topic(), m.partition()), m.offset(), m.value() or b"")
+            for m in (first, *more)
+            if m.error() is None
+        ]
 
-    def _send(self, partition: Partition, value: bytes) -> int | None:
-        settings = self._settings
+    def _make_producer(self) -> Any:
         if self._producer is None:
+            settings = self._settings
             retries = {} if settings.retries is None else {"retries": settings.retries}
             self._producer = rdkafka.Producer(
                 {
@@ -146,9 +137,13 @@ class Confluent:
                     "allow.auto.create.topics": False,
                 }
             )
+        return self._producer
+
+    def _send(self, partition: Partition, value: bytes) -> int | None:
+        producer = self._make_producer()
         outcome: list[tuple[Any, Any]] = []
         try:
-            self._producer.produce(
+            producer.produce(
                 partition.topic,
                 value,
                 partition=partition.number,
@@ -156,18 +151,32 @@ class Confluent:
             )
         except BufferError as error:
             raise Unavailable(str(error)) from error
-        deadline = time.monotonic() + settings.delivery_timeout_s + 1.0
+        except rdkafka.KafkaException as error:  # not accepted: nothing was queued
+            failure = error.args[0]
+            raise Refused(failure.str(), name=failure.name()) from error
+        deadline = time.monotonic() + self._settings.delivery_timeout_s + 0.5
         while not outcome:
             if time.monotonic() > deadline:
                 raise TimedOut("librdkafka reported no outcome in time")
-            self._producer.poll(0.1)
+            producer.poll(0.1)
         ((failure, message),) = outcome
         if failure is not None:
-            if failure.code() == rdkafka.KafkaError.MSG_SIZE_TOO_LARGE:
-                raise Refused(failure.str(), name=failure.name())
-            raise TimedOut(failure.str(), name=failure.name())
+            raise self._error(failure)
         offset = message.offset()
         return int(offset) if offset is not None and offset >= 0 else None
+
+    def _error(self, failure: Any) -> OpError:
+        name = failure.name()
+        only_attempt = self._settings.retries == 0
+        if name == "MSG_SIZE_TOO_LARGE" or (only_attempt and name in REFUSALS):
+            return Refused(failure.str(), name=name)
+        return TimedOut(failure.str(), name=name)
+
+    def _close_producer(self) -> None:
+        if self._producer is not None:
+            # What was sent may still arrive for the delivery time-out.
+            self._producer.flush(self._settings.delivery_timeout_s + 1.0)
+            self._producer = None
 
     def _create(self, name: str, partitions: int, replicas: int, configs: dict[str, str]) -> None:
         admin = AdminClient(self._common())
@@ -189,7 +198,7 @@ class Confluent:
             time.sleep(0.1)
 
 
-async def connect(endpoint: Endpoint, settings: Settings) -> Confluent:
+async def connect(endpoint: Endpoint, settings: Settings) -> BrokerPort:
     """The adapter for one process; connections are made on first use.
 
     Raises:
@@ -198,3 +207,24 @@ async def connect(endpoint: Endpoint, settings: Settings) -> Confluent:
     if rdkafka is None:
         raise Unavailable("confluent-kafka is not installed: pip install 'assay[confluent]'")
     return Confluent(endpoint, settings)
+
+
+def _end_offsets(
+    consumer: Any, partitions: Sequence[Partition], timeout_s: float
+) -> dict[Partition, int]:
+    """Each asked for itself, so that one without a leader does not hide the others."""
+    ends: dict[Partition, int] = {}
+    deadline = time.monotonic() + 2 * timeout_s
+    for partition in partitions:
+        left_s = min(deadline - time.monotonic(), timeout_s / 2)
+        if left_s <= 0:
+            break
+        with contextlib.suppress(rdkafka.KafkaException):
+            asked = rdkafka.TopicPartition(*partition)
+            _, ends[partition] = consumer.get_watermark_offsets(asked, left_s, cached=False)
+    return ends
+
+
+def _close_consumer(consumer: Any) -> None:
+    if consumer is not None:
+        consumer.close()

@@ -1,34 +1,50 @@
 """kafka-python (3.x), a blocking library, adapted to the broker port.
 
-All calls of one process run on its own thread. A call that is cancelled leaves that thread behind;
-the adapter then makes a new consumer on a new thread, while the producer is not used again.
+All calls of one process run on threads of its own, one for the producer and one for the consumer.
+A call that is cancelled leaves its thread behind; the adapter then makes a new consumer on a new
+thread, while the producer is not used again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 from kafka.errors import (
+    InvalidTopicError,
     KafkaError,
     MessageSizeTooLargeError,
+    NotEnoughReplicasError,
     RecordListTooLargeError,
     TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
 )
 
 from harness.client import Endpoint
-from harness.errors import Refused
+from harness.errors import Refused, Unavailable
 from harness.threads import WorkerThread
-from workloads.ports import Message, Partition, Settings
+from workloads.ports import BrokerPort, Message, Partition, Positions, Settings
 
 T = TypeVar("T")
 
-_DEFINITE = (MessageSizeTooLargeError, RecordListTooLargeError)
-"""Refused before anything was written. All else is in doubt once a send may have been retried: a
-retry can be refused for a reason that the first attempt, whose answer was lost, never met."""
+TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+"""Refused whenever it is tried, so that no earlier attempt can have been written."""
+
+REFUSALS = (
+    NotEnoughReplicasError,
+    InvalidTopicError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
+"""Nothing was appended by the attempt that got this answer. Definite only where it was the only
+one: a retry can be refused for a reason that the first attempt, whose answer was lost, never met.
+NotLeaderOrFollower is none of these: a leader that appends and is then replaced answers so, too
+(KAFKA-13574)."""
 
 
 class KafkaPython:
@@ -49,34 +65,30 @@ class KafkaPython:
     async def send(self, partition: Partition, value: bytes) -> int | None:
         return await self._sending.call(self._send, partition, value)
 
-    async def assign(self, partitions: Sequence[Partition]) -> None:
-        wanted = [TopicPartition(*partition) for partition in partitions]
-        await self._read(lambda consumer: consumer.assign(wanted))
-
-    async def seek(self, positions: Mapping[Partition, int | None]) -> None:
-        await self._read(lambda consumer: _seek(consumer, positions))
+    async def assign(self, positions: Positions) -> None:
+        await self._read(lambda consumer: _assign(consumer, positions))
 
     async def poll(self, timeout_s: float) -> Sequence[Message]:
         return await self._read(lambda consumer: _poll(consumer, timeout_s))
 
     async def end_offsets(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
-        wanted = [TopicPartition(*partition) for partition in partitions]
-        timeout_ms = int(self._settings.request_timeout_s * 2000)
-        found = await self._read(lambda c: c.end_offsets(wanted, timeout_ms=timeout_ms))
-        return {Partition(tp.topic, tp.partition): offset for tp, offset in found.items()}
+        wanted, timeout_s = list(partitions), self._settings.request_timeout_s
+        return await self._read(lambda consumer: _end_offsets(consumer, wanted, timeout_s))
 
     async def close(self) -> None:
-        for thread, client in ((self._sending, self._producer), (self._reading, self._consumer)):
-            if client is not None and not thread.stuck:
-                thread.submit(_close, client)
-            thread.close()
+        # Behind a call that never came back, this runs when it does.
+        self._sending.submit(self._close_producer)
+        self._reading.submit(self._close_consumer)
+        self._sending.close()
+        self._reading.close()
 
     async def _read(self, call: Callable[[Any], T]) -> T:
         if self._reading.stuck:
             # The abandoned call may still hold the old consumer: it is never touched again.
+            old, self._consumer = self._consumer, None
+            self._reading.submit(_close_consumer, old)
             self._reading.close()
             self._reading = WorkerThread(f"consumer of {self._endpoint.node}")
-            self._consumer = None
         return await self._reading.call(lambda: call(self._make_consumer()))
 
     def _common(self) -> dict[str, Any]:
@@ -84,7 +96,7 @@ class KafkaPython:
         return {
             "bootstrap_servers": [str(address) for address in self._endpoint.bootstrap],
             "request_timeout_ms": timeout_ms,
-            "bootstrap_timeout_ms": timeout_ms * 2,
+            "bootstrap_timeout_ms": timeout_ms,
             "reconnect_backoff_max_ms": 500,
             # A client that sends rarely must notice a new leader sooner than in five minutes.
             "metadata_max_age_ms": 10_000,
@@ -104,9 +116,9 @@ class KafkaPython:
             )
         return self._consumer
 
-    def _send(self, partition: Partition, value: bytes) -> int | None:
-        settings = self._settings
+    def _make_producer(self) -> Any:
         if self._producer is None:
+            settings = self._settings
             retries = {} if settings.retries is None else {"retries": settings.retries}
             self._producer = KafkaProducer(
                 **self._common(),
@@ -117,10 +129,24 @@ class KafkaPython:
                 max_block_ms=int(settings.request_timeout_s * 1000),
                 allow_auto_create_topics=False,
             )
+        return self._producer
+
+    def _send(self, partition: Partition, value: bytes) -> int | None:
+        settings = self._settings
         try:
-            future = self._producer.send(partition.topic, partition=partition.number, value=value)
-            metadata = future.get(timeout=settings.delivery_timeout_s + 1.0)
-        except _DEFINITE as error:
+            producer = self._make_producer()
+            future = producer.send(partition.topic, partition=partition.number, value=value)
+        except TOO_LARGE as error:
+            raise Refused(str(error), name=type(error).__name__) from error
+        except KafkaError as error:  # not accepted: nothing was queued
+            raise Unavailable(str(error), name=type(error).__name__) from error
+        try:
+            metadata = future.get(timeout=settings.delivery_timeout_s + 0.5)
+        except TOO_LARGE as error:
+            raise Refused(str(error), name=type(error).__name__) from error
+        except REFUSALS as error:
+            if settings.retries != 0:
+                raise
             raise Refused(str(error), name=type(error).__name__) from error
         return None if metadata.offset is None or metadata.offset < 0 else int(metadata.offset)
 
@@ -134,13 +160,23 @@ class KafkaPython:
         finally:
             admin.close()
 
+    def _close_producer(self) -> None:
+        if self._producer is not None:
+            # It goes on trying what was sent for the delivery time-out; then its threads can end.
+            with contextlib.suppress(KafkaError):
+                self._producer.close(timeout=self._settings.delivery_timeout_s + 1.0)
 
-async def connect(endpoint: Endpoint, settings: Settings) -> KafkaPython:
+    def _close_consumer(self) -> None:
+        _close_consumer(self._consumer)
+
+
+async def connect(endpoint: Endpoint, settings: Settings) -> BrokerPort:
     """The adapter for one process; connections are made on first use."""
     return KafkaPython(endpoint, settings)
 
 
-def _seek(consumer: Any, positions: Mapping[Partition, int | None]) -> None:
+def _assign(consumer: Any, positions: Positions) -> None:
+    consumer.assign([TopicPartition(*partition) for partition in positions])
     for partition, offset in positions.items():
         if offset is None:
             consumer.seek_to_beginning(TopicPartition(*partition))
@@ -157,11 +193,23 @@ def _poll(consumer: Any, timeout_s: float) -> list[Message]:
     ]
 
 
-def _close(client: Any) -> None:
-    try:
-        if isinstance(client, KafkaProducer):
-            client.close(timeout=0)
-        else:
-            client.close(autocommit=False, timeout_ms=500)
-    except KafkaError:
-        pass  # closing is a courtesy; the sockets go with the client
+def _end_offsets(
+    consumer: Any, partitions: Sequence[Partition], timeout_s: float
+) -> dict[Partition, int]:
+    """Each asked for itself, so that one without a leader does not hide the others."""
+    ends: dict[Partition, int] = {}
+    deadline = time.monotonic() + 2 * timeout_s
+    for partition in partitions:
+        left_s = min(deadline - time.monotonic(), timeout_s / 2)
+        if left_s <= 0:
+            break
+        tp = TopicPartition(*partition)
+        with contextlib.suppress(KafkaError):
+            ends[partition] = consumer.end_offsets([tp], timeout_ms=int(left_s * 1000))[tp]
+    return ends
+
+
+def _close_consumer(consumer: Any) -> None:
+    if consumer is not None:
+        with contextlib.suppress(KafkaError):
+            consumer.close(autocommit=False, timeout_ms=500)
