@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import gc
+import secrets
 import signal
 import sys
 from pathlib import Path
@@ -50,11 +51,13 @@ def _host(config: NodeConfig) -> Host:
     from harness.host.real import RealDisk, RealHost
 
     root = Path(config.data)
+    # Each process draws differently: an incarnation that repeats is taken for the one before it.
+    seed = secrets.randbits(64) ^ config.seed
     if config.disk == "volatile":
         from harness.host.volatile import VolatileDisk
 
-        return RealHost(config.node, root, config.seed, disk=VolatileDisk(RealDisk(root)))
-    return RealHost(config.node, root, config.seed)
+        return RealHost(config.node, root, seed, disk=VolatileDisk(RealDisk(root)))
+    return RealHost(config.node, root, seed)
 
 
 def _fail(status: int, text: str) -> int:

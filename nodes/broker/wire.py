@@ -164,8 +164,9 @@ def _decoder(key: int, version: int) -> Decoder:
 
 
 def encode_response(request: Request, body: Any) -> bytes:
-    """The whole frame of an answer."""
-    return encode(request.api, body, request.version, request.correlation)
+    """The whole frame of an answer; in version 0 if the request's version is not served."""
+    version = 0 if request.body is None else request.version
+    return encode(request.api, body, version, request.correlation)
 
 
 def encode(api: Api, body: Any, version: int, correlation: int) -> bytes:

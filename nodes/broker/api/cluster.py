@@ -25,7 +25,7 @@ from nodes.broker.wire import APIS, Request
 
 PRODUCE_KEY = 0
 ENDPOINT_BROKERS = 1
-GROUP = 0
+GROUP, TRANSACTION = 0, 1
 
 Broker = MetadataResponse.MetadataResponseBroker
 Topic = MetadataResponse.MetadataResponseTopic
@@ -155,9 +155,12 @@ async def find_coordinator(context: Context, request: Request, listener: str) ->
 
 
 def _coordinator(context: Context, key: str, kind: int, listener: str) -> Any:
+    if kind == TRANSACTION:
+        # Of all that Kafka could say, this is what makes clients give up at once.
+        code = Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+        return _no_coordinator(key, code, "transactions are not served")
     if kind != GROUP:
-        text = "only groups have coordinators here; transactions are not served"
-        return _no_coordinator(key, Code.INVALID_REQUEST, text)
+        return _no_coordinator(key, Code.INVALID_REQUEST, f"coordinators of kind {kind}")
     if not key:
         return _no_coordinator(key, Code.INVALID_GROUP_ID, "a group has a name")
     active = dict(_brokers(context, listener))

@@ -74,7 +74,8 @@ def _one(
     part = Part(index=data.index, base_offset=-1)
     try:
         if body.transactional_id is not None:
-            raise BrokerError(Code.INVALID_REQUEST, "transactions are not served")
+            code = Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+            raise BrokerError(code, "transactions are not served")
         if body.acks not in (0, 1, ALL):
             raise BrokerError(Code.INVALID_REQUIRED_ACKS, f"acks={body.acks}")
         records = data.records or b""

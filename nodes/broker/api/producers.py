@@ -14,7 +14,8 @@ from nodes.broker.wire import Request
 async def init_producer_id(context: Context, request: Request, listener: str) -> Any:
     """A fresh id with epoch 0, whatever the producer had before; no transactional ids yet."""
     if request.body.transactional_id is not None:
-        return InitProducerIdResponse(error_code=int(Code.INVALID_REQUEST), producer_epoch=-1)
+        code = Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+        return InitProducerIdResponse(error_code=int(code), producer_epoch=-1)
     try:
         id = await context.producer_ids.take()
     except BrokerError as error:

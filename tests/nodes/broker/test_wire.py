@@ -6,7 +6,6 @@ import contextlib
 import struct
 import time
 import tracemalloc
-import uuid
 from typing import Any
 
 import pytest
@@ -14,62 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodes.broker.wire import APIS, Malformed, Request, decode_request, encode_response
-
-VERSIONS = [(api.key, version) for api in APIS.values() for version in range(api.low, api.high + 1)]
-
-text = st.text(st.characters(codec="utf-8"), max_size=8)
-
-
-def value_of(field: Any, version: int) -> st.SearchStrategy[Any]:
-    """What a field of a schema may hold."""
-    nullable = field.nullable_for_version_q(version)
-    if field.is_struct_array() or field.is_array():
-        inner = field.array_of
-        item = struct_of(inner, version) if field.is_struct_array() else value_of(inner, version)
-        found: st.SearchStrategy[Any] = st.lists(item, max_size=3)
-    elif field.is_struct():
-        found = struct_of(field, version)
-    else:
-        found = SIMPLE[field.type_str]
-    return st.none() | found if nullable else found
-
-
-def ints(bits: int) -> st.SearchStrategy[int]:
-    return st.integers(-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
-
-
-SIMPLE: dict[str, st.SearchStrategy[Any]] = {
-    "bool": st.booleans(),
-    "int8": ints(8),
-    "int16": ints(16),
-    "int32": ints(32),
-    "int64": ints(64),
-    "string": text,
-    "records": st.binary(max_size=100),
-    "uuid": st.uuids().map(lambda id: uuid.UUID(int=id.int | 1)),
-}
-
-
-def struct_of(field: Any, version: int) -> st.SearchStrategy[Any]:
-    fields = {
-        each.name: value_of(each, version) for each in field._fields if each.for_version_q(version)
-    }
-    return st.fixed_dictionaries(fields).map(lambda values: field.data_class(**values))
-
-
-@st.composite
-def requests(draw: st.DrawFn) -> tuple[int, int, Any, bytearray]:
-    """(API key, version, body, frame) of a request as a client would send it."""
-    key, version = draw(st.sampled_from(VERSIONS))
-    message = APIS[key].request
-    fields = {
-        field.name: value_of(field, version)
-        for field in message._struct._fields
-        if field.for_version_q(version)
-    }
-    body = message(version=version, **draw(st.fixed_dictionaries(fields)))
-    body.with_header(draw(ints(32)), draw(st.none() | text))
-    return key, version, body, bytearray(body.encode(header=True))
+from tests.nodes.broker.messages import VERSIONS, requests
 
 
 def fields_of(value: Any, struct_field: Any, version: int) -> Any:
@@ -189,7 +133,7 @@ def test_a_version_that_is_not_served_has_no_body(api: Any) -> None:
 @pytest.mark.parametrize(("key", "version"), VERSIONS)
 def test_an_answer_without_content_can_be_encoded_and_read(key: int, version: int) -> None:
     api = APIS[key]
-    frame = encode_response(Request(api, version, 11, "", None), api.response())
+    frame = encode_response(Request(api, version, 11, "", object()), api.response())
     assert len(frame) - 4 == struct.unpack(">i", frame[:4])[0]
     answer = api.response.decode(bytes(frame[4:]), version=version, header=True)
     assert answer.header.correlation_id == 11

@@ -1,0 +1,1 @@
+"""The handlers, asked through the wire format, on a broker with a disk but without a network."""

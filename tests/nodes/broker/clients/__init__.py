@@ -1,0 +1,1 @@
+"""Real clients on a real cluster of three nodes."""
