@@ -66,8 +66,8 @@ ANOMALIES: dict[str, Detect] = {
 """By name, the gravest first."""
 
 
-def check(history: History, contract: Contract) -> Verdict:
-    """Every anomaly with its exact count and findings of its worst cases."""
+def check(history: History, contract: Contract, examples: int = EXAMPLES_MAX) -> Verdict:
+    """Every anomaly with its exact count and findings of so many of its worst cases."""
     order = Order(Tables.of(history))
     found: list[Finding] = []
     counts: dict[str, int] = {}
@@ -75,7 +75,7 @@ def check(history: History, contract: Contract) -> Verdict:
     for name, cases in detected(order, ANOMALIES).items():
         counts[name] = len(cases)
         try:
-            found += findings(order, name, cases, ANOMALIES[name])
+            found += findings(order, name, cases, ANOMALIES[name], examples)
         except Unconfirmed as error:
             found.append(Finding(name, f"{error} (a bug of this checker: please report it)"))
     return Verdict.of(found, counts=counts, doubts=doubts, stats=_stats(order))

@@ -103,6 +103,7 @@ def precommitted_reads(order: Order) -> Cases:
             sent.op[both] * count + order.sent[both],
         )
     ]
+    entries = entries[np.lexsort((polled.key[entries], polled.op[entries]))]
     _, first = np.unique(polled.op[entries], return_index=True)
     entries = entries[first]
 

@@ -13,7 +13,7 @@ from checkers.log.cases import Case, Cases
 from checkers.log.order import Order
 from checkers.log.tables import Tables
 from harness.history import History
-from harness.verdict import EXAMPLES_MAX, Finding
+from harness.verdict import Finding
 
 Detect = Callable[[Order], Cases]
 Operations = tuple[tuple[int, ...], ...]
@@ -23,19 +23,17 @@ class Unconfirmed(Exception):
     """A case that its own operations do not show: a bug of ours. The text says which."""
 
 
-def findings(
-    order: Order, name: str, cases: Cases, detect: Detect, limit: int = EXAMPLES_MAX
-) -> list[Finding]:
-    """Findings of the worst cases of an anomaly; cases with the same operations are one.
+def findings(order: Order, name: str, cases: Cases, detect: Detect, limit: int) -> list[Finding]:
+    """Findings of the worst cases of an anomaly, each once.
 
     Raises:
         Unconfirmed
     """
-    found: dict[tuple[int, ...], Finding] = {}
-    for number in range(min(len(cases), limit)):
-        finding = _finding(order, name, cases.make(number), detect)
-        found.setdefault(finding.witness, finding)
-    return list(found.values())
+    every = (
+        _finding(order, name, cases.make(number), detect)
+        for number in range(min(len(cases), limit))
+    )
+    return list({(finding.claim, finding.witness): finding for finding in every}.values())
 
 
 def _finding(order: Order, name: str, case: Case, detect: Detect) -> Finding:

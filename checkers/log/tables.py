@@ -165,7 +165,8 @@ class Assigns:
     Attributes:
         processes: int64, ascending. Below, a process is a row of it.
         at: int64[events], process * len(history) + position, ascending.
-        is_ok, is_subscription: bool[events].
+        is_ok: bool[events].
+        is_subscription: bool[events]; whether the process is subscribed after it.
         subscribes: int64[events + 1]; how many of those before are subscriptions.
         kept: int64, (process * keys + key) * len(history) + position of each key kept, ascending.
     """
@@ -187,7 +188,11 @@ class Assigns:
         process, processes = dense(history.process[done].astype(np.int64))
         size = len(history)
         order = np.argsort(process * size + done)
-        is_subscription = history.f[done[order]] == history.code("subscribe")
+        is_subscription = _states(
+            process[order],
+            history.f[done[order]] == history.code("subscribe"),
+            history.f[done[order]] != history.code("seek"),
+        )
         row = {_hashable(key): number for number, key in enumerate(keys)}
         kept = [
             (int(p) * len(keys) + row[key]) * size + int(position)
@@ -228,6 +233,13 @@ class Assigns:
             return np.zeros_like(process), np.zeros(len(process), np.bool_)
         row = np.minimum(np.searchsorted(self.processes, process), len(self.processes) - 1)
         return row, self.processes[row] == process
+
+
+def _states(process: Ints, is_subscription: Bools, tells: Bools) -> Bools:
+    """Whether the process is subscribed after each event; some leave it as it was."""
+    place = np.arange(len(process))
+    told = np.maximum.accumulate(np.where(tells, place, -1)) if len(place) else place
+    return (told >= 0) & is_subscription[told] & (process[told] == process)
 
 
 def _kept(history: History, position: int) -> Iterator[Any]:
