@@ -7,6 +7,14 @@ from typing import Any
 
 import msgspec
 
+from nodes.broker.configs import (
+    BROKER_SYNONYMS,
+    CLUSTER_CONFIGS,
+    TOPIC_CONFIGS,
+    cluster_defaults,
+)
+from nodes.broker.errors import BrokerError
+
 Address = tuple[str, int]
 
 # name → default, in Kafka's terms and with Kafka's values.
@@ -14,9 +22,10 @@ DEFAULTS: Mapping[str, Any] = {
     "auto.create.topics.enable": False,
     "broker.heartbeat.interval.ms": 2000,
     "broker.session.timeout.ms": 9000,
+    "default.replication.factor": 1,
     "fetch.max.bytes": 57671680,
-    "group.initial.rebalance.delay.ms": 0,
     "log.retention.check.interval.ms": 300000,
+    "num.partitions": 1,
     "producer.id.expiration.ms": 86400000,
     "replica.fetch.max.bytes": 10485760,
     "replica.fetch.wait.max.ms": 500,
@@ -26,8 +35,8 @@ DEFAULTS: Mapping[str, Any] = {
     "socket.request.max.bytes": 104857600,
 }
 
-# These become the cluster's defaults for topics; see `nodes.broker.configs`.
-_FOR_TOPICS = ("num.partitions", "default.replication.factor")
+OWN_PORTS = ("peer", "raft", "admin")
+"""Ports that every node has; all others are listeners for clients."""
 
 
 class ConfigError(Exception):
@@ -69,28 +78,45 @@ class NodeConfig(msgspec.Struct, frozen=True):
 
     def check(self) -> None:
         """Raises ConfigError for what cannot be."""
-        from nodes.broker.configs import BROKER_SYNONYMS, TOPIC_CONFIGS
-
-        missing = [name for name in ("peer", "raft", "admin") if name not in self.bind]
-        if missing:
-            raise ConfigError(f"bind lacks {', '.join(missing)}")
         if self.disk not in ("real", "volatile"):
             raise ConfigError(f"disk is {self.disk!r}, neither real nor volatile")
-        known = {*DEFAULTS, *_FOR_TOPICS, *BROKER_SYNONYMS, *TOPIC_CONFIGS}
-        unknown = sorted(set(self.options) - known)
-        if unknown:
-            raise ConfigError(f"unknown options: {', '.join(unknown)}")
-        for name in self.options:
-            if isinstance(DEFAULTS.get(name), int) and not isinstance(DEFAULTS[name], bool):
-                self.ms(name)
         ids = [self.id, *self.peer_ids.values()]
         if len(set(ids)) != len(ids):
             raise ConfigError(f"two nodes have the id {self.id}")
+        self._check_options()
+        self._check_addresses()
+
+    def _check_options(self) -> None:
+        known = {*DEFAULTS, *BROKER_SYNONYMS, *TOPIC_CONFIGS}
+        unknown = sorted(set(self.options) - known)
+        if unknown:
+            raise ConfigError(f"unknown options: {', '.join(unknown)}")
+        for name, default in DEFAULTS.items():
+            self.flag(name) if isinstance(default, bool) else self.ms(name)
+        for name in CLUSTER_CONFIGS:
+            if self.ms(name) < 1:
+                raise ConfigError(f"{name}={self.options[name]!r} is not positive")
+        try:
+            cluster_defaults(self.options)
+        except BrokerError as error:
+            raise ConfigError(str(error)) from error
+
+    def _check_addresses(self) -> None:
+        missing = [name for name in OWN_PORTS if name not in self.bind]
+        if missing:
+            raise ConfigError(f"bind lacks {', '.join(missing)}")
+        for node, ports in self.peers.items():
+            missing = [name for name in ("peer", "raft") if name not in ports]
+            if missing:
+                raise ConfigError(f"the peer {node} lacks {', '.join(missing)}")
+            for listener in self.listeners:
+                if listener not in self.peer_advertised.get(node, {}):
+                    raise ConfigError(f"peer_advertised lacks {listener} of {node}")
 
     @property
     def listeners(self) -> list[str]:
         """The names of the listeners for clients."""
-        return [name for name in self.bind if name not in ("peer", "raft", "admin")]
+        return [name for name in self.bind if name not in OWN_PORTS]
 
     @property
     def peer_ids(self) -> dict[str, int]:
@@ -113,6 +139,13 @@ class NodeConfig(msgspec.Struct, frozen=True):
 
     def option(self, name: str) -> Any:
         return self.options.get(name, DEFAULTS[name])
+
+    def flag(self, name: str) -> bool:
+        """A yes or no. Raises ConfigError if it is neither."""
+        value = self.option(name)
+        if str(value).lower() not in ("true", "false"):
+            raise ConfigError(f"{name}={value!r} is neither true nor false")
+        return str(value).lower() == "true"
 
     def ms(self, name: str) -> int:
         """An integer option. Raises ConfigError if it is none."""

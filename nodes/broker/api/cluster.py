@@ -60,7 +60,7 @@ async def metadata(context: Context, request: Request, listener: str) -> Any:
     if everything:
         topics = [_topic(context.image, state) for state in context.image.topics.values()]
     else:
-        if body.allow_auto_topic_creation and context.config.option("auto.create.topics.enable"):
+        if body.allow_auto_topic_creation and context.config.flag("auto.create.topics.enable"):
             await _create_missing(context, [wanted.name for wanted in body.topics])
         topics = [_wanted(context.image, wanted) for wanted in body.topics]
     return MetadataResponse(

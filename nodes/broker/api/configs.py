@@ -140,7 +140,7 @@ def _type(value: str) -> int:
         return BOOLEAN
     if value.lstrip("-").isdigit():
         return LONG
-    return LIST if value in ("delete", "compact") or "," in value else STRING
+    return LIST if value == "delete" else STRING
 
 
 # -- IncrementalAlterConfigs ---------------------------------------------------------------------
