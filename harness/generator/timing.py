@@ -69,9 +69,9 @@ class Stagger(Wrapper):
         call, after = step
         now = call.time
         assert now is not None
-        due = self.due
-        if due is None:
-            due = now + int(context.rng.random() * self.spread)
+        # The first is due at once: were its time drawn, it would be drawn anew at each asking, since
+        # an answer that lies in the future is thrown away, and hardly ever be now.
+        due = now if self.due is None else self.due
         if due > now:
             call = Call(call.f, call.value, call.process, due, call.type, call.extra)
         # Counted from when it was due, not from when it came: a system that stalls is not spared
@@ -81,7 +81,10 @@ class Stagger(Wrapper):
 
 
 def stagger(seconds: float, generator: Any) -> Generator:
-    """Calls at random intervals, `seconds` on average, 0 to twice that; in total, not by thread."""
+    """Calls at random intervals, `seconds` on average, 0 to twice that; in total, not by thread.
+
+    The first is due at once.
+    """
     return Stagger(int(2 * seconds * NS), lift(generator))
 
 
