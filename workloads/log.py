@@ -35,7 +35,7 @@ from harness.workload import Load, Workload
 from harness.workload import Options as BaseOptions
 from workloads.final_polls import Ends, FinalPolls
 from workloads.ports import BrokerConnect, BrokerPort, Partition, Settings
-from workloads.sends import PollUnseen, Sends
+from workloads.sends import First, PollUnseen, Sends
 
 
 class Options(BaseOptions, frozen=True):
@@ -205,7 +205,7 @@ class Client:
 
 
 def generator(options: Options) -> Any:
-    """Each process is assigned keys once; then all send, poll and now and then assign anew."""
+    """Each process begins with an assignment; all send, poll and now and then assign anew."""
     keys = range(options.topics * options.partitions)
 
     def assign(context: gen.Context) -> gen.Call:
@@ -216,11 +216,10 @@ def generator(options: Options) -> Any:
     work = gen.mix([Sends((0,) * len(keys), options.sends_per_op), polls])
     if options.assign_p > 0:
         work = gen.weighted([(1 - options.assign_p, work), (options.assign_p, assign)])
-    work = PollUnseen(gen.any_of(gen.each_process(gen.once(assign)), work), {}, {})
-    if options.crash_clients_s <= 0:
-        return work
-    crashes = gen.stagger(options.crash_clients_s, gen.repeat(gen.Call("crash")))
-    return gen.any_of(work, crashes)
+    if options.crash_clients_s > 0:
+        crashes = gen.stagger(options.crash_clients_s, gen.repeat(gen.Call("crash")))
+        work = gen.any_of(work, crashes)
+    return PollUnseen(First(gen.each_process(gen.once(assign)), work), {}, {})
 
 
 def workload(options: Options, load: Load, port: BrokerConnect) -> Workload:

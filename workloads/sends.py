@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from harness import generator as gen
@@ -31,6 +31,27 @@ class Sends(gen.Generator):
         if not isinstance(call, gen.Call):
             return call
         return call, Sends(tuple(sent), self.per_op)
+
+
+class First(gen.Generator):
+    """What `first` has to say goes before `rest`; ends when `rest` does."""
+
+    __slots__ = ("first", "listens", "rest")
+
+    def __init__(self, first: gen.Generator, rest: gen.Generator) -> None:
+        assert not first.listens
+        self.first, self.rest = first, rest
+        self.listens = rest.listens
+
+    def op(self, context: gen.Context) -> gen.Step:
+        step = self.first.op(context)
+        if isinstance(step, tuple):
+            return step[0], First(step[1], self.rest)
+        step = self.rest.op(context)
+        return (step[0], First(self.first, step[1])) if isinstance(step, tuple) else step
+
+    def update(self, context: gen.Context, event: Op) -> gen.Generator:
+        return First(self.first, self.rest.update(context, event)) if self.listens else self
 
 
 class PollUnseen(gen.Generator):
@@ -64,11 +85,16 @@ class PollUnseen(gen.Generator):
         child = self.child.update(context, event) if self.child.listens else self.child
         sent, polled = self.sent, self.polled
         if event.type is Kind.OK and event.f == "send":
-            sent = _newest(sent, ((m[1], m[2]) for m in event.value))
+            sent = _newest(sent, ((key, message) for _, key, message in event.value))
         elif event.type is Kind.OK and event.f == "poll":
-            read = ((int(k), m) for k, ms in event.value[0][1].items() for m in ms[-1:])
-            polled = _newest(polled, read)
+            polled = _newest(polled, _last_of_each(event.value))
         return PollUnseen(child, sent, polled)
+
+
+def _last_of_each(mops: Iterable[Sequence[Any]]) -> Iterator[tuple[int, Any]]:
+    for _, *polled in mops:
+        for by_key in polled:
+            yield from ((int(key), messages[-1]) for key, messages in by_key.items() if messages)
 
 
 def _newest(known: Mapping[int, int], found: Iterable[tuple[int, Any]]) -> Mapping[int, int]:

@@ -100,13 +100,13 @@ class KafkaPython:
             "reconnect_backoff_max_ms": 500,
             # A client that sends rarely must notice a new leader sooner than in five minutes.
             "metadata_max_age_ms": 10_000,
-            "metrics_enabled": False,
         }
 
     def _make_consumer(self) -> Any:
         if self._consumer is None:
             self._consumer = KafkaConsumer(
                 **self._common(),
+                metrics_enabled=False,
                 group_id=None,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
@@ -123,6 +123,7 @@ class KafkaPython:
             self._producer = KafkaProducer(
                 **self._common(),
                 **retries,
+                metrics_enabled=False,
                 acks=-1 if settings.acks == "all" else int(settings.acks),
                 enable_idempotence=settings.idempotence,
                 delivery_timeout_ms=int(settings.delivery_timeout_s * 1000),
