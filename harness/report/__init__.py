@@ -11,5 +11,5 @@ def write_report(folder: RunFolder) -> Path:
     """Write `report.html` of a run from what is stored in its folder; its path."""
     from harness.report.html import render
 
-    folder.save_text("report.html", render(folder.path))
+    folder.save_text("report.html", render(folder))
     return folder.report

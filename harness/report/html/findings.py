@@ -1,90 +1,165 @@
-"""Findings as sections: the sentences, the sub-history they speak of, the nodes' logs around it."""
+"""Findings as the page tells them: sentences, the operations they speak of, the nodes' logs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from html import escape
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 from harness.history import History
 from harness.op import Op
+from harness.report.html import witness
+from harness.report.html.contract import reason
+from harness.report.html.faults import Faults
 from harness.report.html.logs import Logs
+from harness.report.html.markup import anchor, text
 from harness.timeline import render as render_timeline
 
-
-def witnesses(verdict: Mapping[str, Any]) -> dict[int, set[str]]:
-    """Event index → anomalies whose shown findings speak of it."""
-    found: dict[int, set[str]] = {}
-    for kind in ("anomalies", "allowed"):
-        for name, anomaly in verdict.get(kind, {}).items():
-            for example in anomaly["examples"]:
-                for index in example["witness"]:
-                    found.setdefault(index, set()).add(name)
-    return found
+FORBIDDEN: Final = "forbidden"
+ALLOWED: Final = "allowed"
+_KEYS = {FORBIDDEN: "anomalies", ALLOWED: "allowed"}
+_OPERATION = re.compile(r"\bop (\d+)\b")
+TIMELINE_CHARS_MAX = 120
 
 
-def render(verdict: Mapping[str, Any], history: History, logs: Logs) -> str:
-    """All findings, forbidden ones first."""
-    forbidden = _sections(verdict.get("anomalies", {}), "forbidden", history, logs)
-    allowed = _sections(verdict.get("allowed", {}), "allowed", history, logs)
-    if not forbidden and not allowed:
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A finding on the page; `kind` is FORBIDDEN or ALLOWED, `id` the element's."""
+
+    id: str
+    kind: str
+    anomaly: str
+    finding: Mapping[str, Any]
+
+    @property
+    def events(self) -> list[int]:
+        return [int(index) for index in self.finding.get("witness", ())]
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """All findings of one name: how many there were, and those that the verdict kept."""
+
+    name: str
+    kind: str
+    count: int
+    shown: Sequence[Shown]
+
+    @property
+    def id(self) -> str:
+        return f"anomaly-{anchor(self.name)}" + ("-allowed" if self.kind == ALLOWED else "")
+
+
+def of_verdict(verdict: Mapping[str, Any]) -> list[Anomaly]:
+    """The anomalies of a verdict's JSON, forbidden ones first; findings are numbered through."""
+    anomalies, number = [], 0
+    for kind, key in _KEYS.items():
+        for name, found in verdict.get(key, {}).items():
+            shown = []
+            for example in found.get("examples", ()):
+                number += 1
+                shown.append(Shown(f"finding-{number}", kind, name, example))
+            anomalies.append(Anomaly(name, kind, int(found.get("count", len(shown))), shown))
+    return anomalies
+
+
+def render(
+    anomalies: Sequence[Anomaly],
+    history: History,
+    faults: Faults,
+    logs: Logs,
+    contract: Mapping[str, Any],
+) -> str:
+    """All findings as HTML. `contract`: as in test.json; it says why they are forbidden."""
+    if not anomalies:
         return "<p>None.</p>"
-    return "\n".join((*forbidden, *allowed))
+    return "\n".join(
+        f'<section class="anomaly {each.kind}" id="{each.id}"><h3>{text(each.name)} '
+        f"<small>× {each.count:,}{_allowed(each)}</small></h3>"
+        f"{_said(_forbids(each, contract))}"
+        f"{''.join(_findings(each, history, faults, logs))}</section>"
+        for each in anomalies
+    )
 
 
-def _sections(anomalies: Mapping[str, Any], kind: str, history: History, logs: Logs) -> list[str]:
-    sections = []
-    for name, found in anomalies.items():
-        shown: Sequence[Mapping[str, Any]] = found["examples"]
-        more = int(found["count"]) - len(shown)
-        inside = "\n".join(_finding(f, history, logs, first=i == 0) for i, f in enumerate(shown))
-        sections.append(
-            f'<section class="anomaly {kind}" id="anomaly-{escape(name, True)}">'
-            f"<h3>{escape(name)} <small>× {int(found['count'])}"
-            f"{', allowed under this contract' if kind == 'allowed' else ''}</small></h3>"
-            f"{inside}{f'<p>… and {more} more in verdict.json or the history.</p>' if more else ''}"
-            "</section>"
-        )
-    return sections
+def _allowed(anomaly: Anomaly) -> str:
+    return " · allowed under this contract" if anomaly.kind == ALLOWED else ""
 
 
-def _finding(finding: Mapping[str, Any], history: History, logs: Logs, *, first: bool) -> str:
-    ops = [history[index] for index in finding["witness"] if 0 <= index < len(history)]
-    because = "".join(f"<li>{escape(sentence)}</li>" for sentence in finding["because"])
-    reason = finding.get("reason")
+def _forbids(anomaly: Anomaly, contract: Mapping[str, Any]) -> str:
+    return "" if anomaly.kind == ALLOWED else reason(contract, anomaly.name)
+
+
+def _said(why: str | None) -> str:
+    return f"<p class=reason>{text(why)}</p>" if why else ""
+
+
+def _findings(anomaly: Anomaly, history: History, faults: Faults, logs: Logs) -> Iterator[str]:
+    for number, shown in enumerate(anomaly.shown):
+        yield _finding(shown, history, faults, logs, is_open=number == 0)
+    more = anomaly.count - len(anomaly.shown)
+    if more > 0:
+        yield f"<p class=hint>… and {more:,} more like these; the history holds them all.</p>"
+
+
+def _finding(shown: Shown, history: History, faults: Faults, logs: Logs, *, is_open: bool) -> str:
+    finding = shown.finding
+    ops = witness.operations(history, shown.events)
     return (
-        f"<details{' open' if first else ''}><summary>{escape(finding['claim'])}</summary>"
-        + (f"<p class=reason>Allowed: {escape(reason)}</p>" if reason else "")
-        + f"<ol class=because>{because}</ol>"
-        + _table(ops)
-        + (f"<pre class=timeline>{escape(render_timeline(ops))}</pre>" if ops else "")
-        + _logs(ops, logs)
-        + "</details>"
+        f'<details class="finding" id="{shown.id}"{" open" if is_open else ""}>'
+        f"<summary>{_linked(text(finding.get('claim', '')), links=False)}</summary>"
+        f"{_said(finding.get('reason') and 'Allowed: ' + str(finding['reason']))}"
+        f"<ol class=because>{''.join(_sentences(finding.get('because', ())))}</ol>"
+        f"{witness.table(ops, faults)}{_show(shown) if ops else ''}"
+        f"{_as_text(ops)}{_logs(ops, logs)}</details>"
     )
 
 
-def _table(ops: Sequence[Op]) -> str:
-    rows = "".join(
-        f'<tr class={op.type.value}><td><a class=op href="#op-{op.index}">{op.index}</a></td>'
-        f"<td>{op.time / 1e9:.4f} s</td><td>{escape(str(op.process))}</td>"
-        f"<td>{op.type.value}</td><td>{escape(op.f)}</td><td><code>{escape(_short(op.value))}</code>"
-        f"{' ' + escape(': '.join(op.error)) if op.error else ''}</td></tr>"
-        for op in ops
+def _sentences(because: Sequence[str]) -> Iterator[str]:
+    """Items of a list; indented lines are quoted by the sentence before them."""
+    quoted: list[str] = []
+    sentence: str | None = None
+    for line in [*because, None]:
+        if line is not None and line.startswith("    "):
+            quoted.append(line.removeprefix("    "))
+            continue
+        if sentence is not None or quoted:
+            quotation = f"<pre>{text(chr(10).join(quoted))}</pre>" if quoted else ""
+            yield f"<li>{_linked(text(sentence or ''))}{quotation}</li>"
+        sentence, quoted = line, []
+
+
+def _show(shown: Shown) -> str:
+    return (
+        f'<p class="script"><a class="show" href="#timeline" data-finding="{shown.id}">'
+        "Show these operations in the timeline</a></p>"
     )
-    head = "<tr><th>op</th><th>time</th><th>process</th><th>type</th><th>f</th><th>value</th></tr>"
-    return f"<table class=ops>{head}{rows}</table>"
 
 
-def _logs(ops: Sequence[Op], logs: Logs) -> str:
-    if not ops:
+def _linked(escaped: str, *, links: bool = True) -> str:
+    """`op 17` in a sentence leads to the operation."""
+    if not links:
+        return escaped
+    return _OPERATION.sub(r'<a class=op href="#op-\1">op \1</a>', escaped)
+
+
+def _as_text(ops: Sequence[tuple[Op, Op | None]]) -> str:
+    events = sorted((op for pair in ops for op in pair if op is not None), key=lambda op: op.index)
+    if not events:
         return ""
-    lines = logs.between(ops[0].time, ops[-1].time)
+    try:
+        drawn = render_timeline(events, text_max=TIMELINE_CHARS_MAX)
+    except ValueError:  # a process with a name that no timeline can hold
+        return ""
+    return f"<details><summary>As a timeline in text</summary><pre>{text(drawn)}</pre></details>"
+
+
+def _logs(ops: Sequence[tuple[Op, Op | None]], logs: Logs) -> str:
+    lines = logs.around([op.time for pair in ops for op in pair if op is not None])
     if not lines:
         return ""
-    text = "\n".join(escape(line) for line in lines)
-    return f"<details><summary>Logs of the nodes around it</summary><pre>{text}</pre></details>"
-
-
-def _short(value: Any) -> str:
-    text = repr(value) if not isinstance(value, str) else value
-    return text if len(text) < 400 else text[:400] + "…"
+    return (
+        f"<details><summary>The nodes' logs around it ({len(lines)} lines)</summary>"
+        f"<pre>{text(chr(10).join(lines))}</pre></details>"
+    )

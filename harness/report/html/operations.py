@@ -1,143 +1,219 @@
-"""Operations as data for the page's script: parallel arrays, one entry an operation."""
+"""Operations as data for the page's script: parallel arrays, one entry an operation.
+
+A page stays small whatever the run was: of more than OPERATIONS_MAX operations it holds every
+n-th, beside all that findings and faults name; of values it holds as many characters as
+TEXT_CHARS_MAX allows all of them together. `history.jsonl` has the rest.
+
+Blind to: the order of events within a microsecond.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.columns import MICRO, PAIR, is_integer, is_object
 from harness.history import History
 from harness.op import KINDS, Kind, Op
+from harness.report.html.faults import Faults
+from harness.report.html.lanes import of_processes
+from harness.report.html.markup import json, visible
 
-VALUE_CHARS_MAX = 2000
-"""A longer value is cut in the page; the history file has it whole."""
+OPERATIONS_MAX: Final = 200_000
+TEXT_CHARS_MAX: Final = 20_000_000
+VALUE_CHARS: Final = (2000, 1000, 500, 250, 120, 60)
+"""How much of a value is kept: the most with which all values fit."""
 
+PENDING, OTHER = 0, 4
+"""Types beside those of `KINDS`: not completed (the code of INVOKE), and not a client's."""
+
+_CODE = {kind: code for code, kind in enumerate(KINDS)}
 _COLUMNS = (
     *("index", "end_index", "start", "end", "process", "f"),
     *("type", "value", "result", "error", "node"),
 )
 
-_CODE = {kind: code for code, kind in enumerate(KINDS)}
 
+def data(history: History, faults: Faults, findings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the page's script reads.
 
-def data(
-    history: History, bands: Sequence[Mapping[str, Any]], witnesses: Mapping[int, Collection[str]]
-) -> dict[str, Any]:
-    """What `report.js` reads.
+    Args:
+        findings: {"id", "name", "kind", "events": indices} of each finding of the page.
 
-    Keys: `index`, `end_index` (events' indices, -1 without a completion), `start`, `end`
-    (microseconds, -1 while pending), `lane`, `process`, `f`, `type` (codes), `value` and `result`
-    (text), `error`, `node`; `lanes`, `fs`, `nodes` (tables); `bands`; `findings` (event index →
-    anomalies); `until` (microseconds).
+    Returns:
+        Arrays by operation: `index`, `end_index` (of events; -1 without a completion), `start`,
+        `end` (microseconds; -1 while pending), `process` (number or name), `f`, `node` (rows of the
+        tables `fs` and `nodes`; no node is -1), `type` (0 pending, 1 ok, 2 fail, 3 info, 4 somebody
+        else's), `lane` (row of `lanes`), `value`, `result`, `error` (text). `key_start` and `key`:
+        keys of operation i are key[key_start[i]:key_start[i + 1]], rows of `keys` (text).
+        Of the run: `until` (microseconds), `total` (operations of the history), `cut` (characters
+        of the longest value that is whole), `bands`, `phases`, `findings`.
     """
-    fs: dict[str, int] = {}
-    nodes: dict[str, int] = {}
-    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
-    for position in range(len(history)):
-        if history.type[position] != 0 and history.process[position] >= 0:
-            continue
-        pair = int(history.pair[position])
-        if history.process[position] < 0 and 0 <= pair < position:
-            continue  # the second event of a nemesis operation
-        begun, ended = history[position], history[pair] if pair >= 0 else None
-        _append(columns, begun, ended, fs, nodes)
-    threads = _threads(history)
-    lanes, lane = _lanes(columns["process"], threads)
+    begun, ended = _operations(history)
+    total = len(begun)
+    named = [index for finding in findings for index in finding["events"]]
+    kept = _kept(history, begun, named)
+    begun, ended = begun[kept], ended[kept]
+    columns, fs, nodes = _columns(history, begun, ended)
+    cut = _cut([columns[name] for name in ("value", "result", "error")])
+    lanes, lane = _lanes(history, columns["process"])
+    keys, key_start, key = _keys(history, begun, ended)
     return {
         **columns,
         "lane": lane,
+        "key_start": key_start,
+        "key": key,
+        "keys": keys,
         "lanes": lanes,
-        "fs": list(fs),
-        "nodes": list(nodes),
-        "bands": list(bands),
-        "findings": {str(index): sorted(names) for index, names in witnesses.items()},
-        "until": int(history.time[-1]) // 1000 if len(history) else 0,
-        "count": len(columns["index"]),
+        "fs": fs,
+        "nodes": nodes,
+        "until": faults.end // 1000,
+        "total": total,
+        "cut": cut,
+        "bands": [
+            {
+                "name": visible(band.name),
+                "target": visible(band.target),
+                "about": visible(band.about),
+                "colour": band.colour,
+                "start": band.begin // 1000,
+                "end": band.end // 1000,
+            }
+            for band in faults.bands
+        ],
+        "phases": [
+            {"name": visible(p.name), "start": p.begin // 1000, "end": p.end // 1000}
+            for p in faults.phases
+        ],
+        "findings": list(findings),
     }
 
 
-def bands(history: History, declared: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """When each fault was on: {"name", "colour", "start", "end" (ns), "value"}."""
-    found: list[dict[str, Any]] = []
-    open_: dict[str, dict[str, Any]] = {}
-    for position in (history.process < 0).nonzero()[0]:
-        op = history[int(position)]
-        first = history.pair[position] < 0 or history.pair[position] > position
-        for band in declared:
-            name = band["name"]
-            if first and op.f in band["start"]:
-                _close(open_, name, op.time, found)
-                shape = {"name": name, "colour": band["colour"], "start": op.time}
-                open_[name] = {**shape, "value": _text(op.value)}
-            elif not first and op.f in band["stop"]:
-                _close(open_, name, op.time, found)
-    end = int(history.time[-1]) if len(history) else 0
-    for name in list(open_):
-        _close(open_, name, end, found)
-    return sorted(found, key=lambda band: (band["start"], band["name"]))
+def _operations(history: History) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions of every operation's first event, ascending, and of its completion or -1."""
+    pair = history.pair.astype(np.int64)
+    first = (pair < 0) | (pair > np.arange(len(history)))
+    begun = np.flatnonzero(first)
+    return begun, pair[begun]
 
 
-def _close(
-    open_: dict[str, dict[str, Any]], name: str, time: int, found: list[dict[str, Any]]
-) -> None:
-    band = open_.pop(name, None)
-    if band is not None:
-        found.append({**band, "end": time})
+def _kept(
+    history: History, begun: NDArray[np.int64], named: Iterable[int]
+) -> NDArray[np.int64] | slice:
+    """Rows of the operations that the page holds."""
+    if len(begun) <= OPERATIONS_MAX:
+        return slice(None)
+    always = history.process[begun] < 0
+    events = np.array([index for index in named if 0 <= index < len(history)], np.int64)
+    firsts = np.where(history.pair[events] >= 0, np.minimum(history.pair[events], events), events)
+    always |= np.isin(begun, firsts)
+    step = -(-len(begun) // OPERATIONS_MAX)
+    always[::step] = True
+    return np.flatnonzero(always)
 
 
-def _append(
-    columns: dict[str, list[Any]],
-    begun: Op,
-    ended: Op | None,
-    fs: dict[str, int],
-    nodes: dict[str, int],
-) -> None:
-    node = (ended.node if ended else None) or begun.node
-    result = _text(ended.value) if ended and ended.type is Kind.OK else ""
-    if ended and ended.extra and "effect" in ended.extra:
-        result = _text(ended.extra["effect"])
-    row = {
-        "index": begun.index,
-        "end_index": ended.index if ended else -1,
-        "start": begun.time // 1000,
-        "end": ended.time // 1000 if ended else -1,
-        "process": begun.process,
-        "f": fs.setdefault(begun.f, len(fs)),
-        "type": _CODE[ended.type] if ended else _CODE[Kind.INVOKE],
-        "value": _text(begun.value),
-        "result": result,
-        "error": ": ".join(ended.error) if ended and ended.error else "",
-        "node": nodes.setdefault(node, len(nodes)) if node else -1,
-    }
-    for name, value in row.items():
-        columns[name].append(value)
+def _columns(
+    history: History, begun: NDArray[np.int64], ended: NDArray[np.int64]
+) -> tuple[dict[str, list[Any]], list[str], list[str]]:
+    fs: dict[str, int] = {}
+    nodes: dict[str, int] = {}
+    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    append = [column.append for column in columns.values()]
+    for first, second in zip(begun.tolist(), ended.tolist(), strict=True):
+        row = _row(history[first], history[second] if second >= 0 else None, fs, nodes)
+        for add, value in zip(append, row, strict=True):
+            add(value)
+    return columns, [visible(f) for f in fs], [visible(node) for node in nodes]
+
+
+def _row(begun: Op, ended: Op | None, fs: dict[str, int], nodes: dict[str, int]) -> tuple[Any, ...]:
+    """In the order of _COLUMNS."""
+    client = isinstance(begun.process, int)
+    node = (ended.node if ended is not None else None) or begun.node
+    error = (ended.error if ended is not None else None) or begun.error
+    kind = ended.type if ended is not None else Kind.INVOKE
+    return (
+        begun.index,
+        ended.index if ended is not None else -1,
+        begun.time // 1000,
+        ended.time // 1000 if ended is not None else -1,
+        begun.process if client else visible(str(begun.process)),
+        fs.setdefault(begun.f, len(fs)),
+        _CODE[kind] if client else OTHER,
+        _text(begun.value),
+        _result(begun, ended, client),
+        visible(": ".join(error)) if error else "",
+        nodes.setdefault(node, len(nodes)) if node else -1,
+    )
+
+
+def _result(begun: Op, ended: Op | None, client: bool) -> str:
+    """What an operation returned; of a fault, what a probe saw of it."""
+    if not client:
+        return _text((ended or begun).extra)
+    return _text(ended.value) if ended is not None and ended.type is Kind.OK else ""
 
 
 def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
-    return text if len(text) <= VALUE_CHARS_MAX else text[:VALUE_CHARS_MAX] + "…"
+    return "" if value is None else visible(json(value))
 
 
-def _threads(history: History) -> int:
-    """How many threads the processes were spread over: a crash adds that many to a number."""
-    seen: set[int] = set()
-    for process in history.process[: 4 * 1024].tolist():
-        if process < 0:
-            continue
-        if process in seen or process == len(seen):
-            seen.add(process)
-        else:
-            break
-    return max(len(seen), 1)
+def _cut(columns: Sequence[list[str]]) -> int:
+    """Cut the texts of all columns, in place, so that they fit; the characters kept of one."""
+    sizes = np.array([len(text) for column in columns for text in column], np.int64)
+    kept = next(
+        (limit for limit in VALUE_CHARS if np.minimum(sizes, limit).sum() <= TEXT_CHARS_MAX),
+        VALUE_CHARS[-1],
+    )
+    for column in columns:
+        column[:] = [text if len(text) <= kept else f"{text[:kept]}…" for text in column]
+    return kept
 
 
-def _lanes(processes: Sequence[int | str], threads: int) -> tuple[list[str], list[int]]:
+def _keys(
+    history: History, begun: NDArray[np.int64], ended: NDArray[np.int64]
+) -> tuple[list[str], list[int], list[int]]:
+    """The keys that each operation speaks of, in its value or in its result."""
+    values, micro = history.values, history.values.micro
+    event: list[NDArray[np.int64]] = []
+    code: list[NDArray[np.int64]] = []
+    pairs = values.positions(PAIR)
+    if len(pairs):
+        event.append(pairs)
+        code.append(values.pair[:, 0])
+    micros = values.positions(MICRO)
+    if len(micros):
+        rows = micro.row_of_mop()
+        event += [micros[rows], micros[rows[micro.mop_of_entry()]]]
+        code += [micro.mop_key, micro.entry_key]
+    if not event:
+        return [], [0] * (len(begun) + 1), []
+    events, codes = np.concatenate(event), np.concatenate(code)
+    # A key is an integer or a word; MISSING and null name nothing.
+    there = is_integer(codes) | is_object(codes)
+    row = np.full(len(history), -1, np.int64)
+    row[begun] = np.arange(len(begun))
+    row[ended[ended >= 0]] = np.flatnonzero(ended >= 0)
+    there &= row[events] >= 0
+    both = np.unique(np.column_stack((row[events[there]], codes[there])), axis=0)
+    distinct, place = np.unique(both[:, 1], return_inverse=True)
+    start = np.searchsorted(both[:, 0], np.arange(len(begun) + 1))
+    names = [_name(values.decode(each)) for each in distinct.tolist()]
+    return names, start.tolist(), place.tolist()
+
+
+def _name(key: Any) -> str:
+    return visible(key if isinstance(key, str) else json(key))
+
+
+def _lanes(history: History, processes: Sequence[int | str]) -> tuple[list[str], list[int]]:
     """A lane a thread, in order; others (the nemesis) above them by name."""
     others = sorted({p for p in processes if isinstance(p, str)})
+    threads = of_processes(history)
     place: dict[int | str, int] = {name: lane for lane, name in enumerate(others)}
-    used = sorted({p % threads for p in processes if isinstance(p, int)})
-    place.update({thread: len(others) + lane for lane, thread in enumerate(used)})
-    lane = [place[p if isinstance(p, str) else p % threads] for p in processes]
-    return [*others, *(f"thread {thread}" for thread in used)], lane
+    place |= {process: len(others) + lane for process, lane in threads.items()}
+    count = max(threads.values(), default=-1) + 1
+    return [*others, *(f"thread {n}" for n in range(count))], [place[p] for p in processes]
