@@ -43,6 +43,7 @@ class Confluent:
         self._reading = WorkerThread(f"librdkafka consumer of {endpoint.node}")
         self._producer: Any = None
         self._consumer: Any = None
+        self._closed = False
 
     async def create_topic(
         self, name: str, partitions: int, replication_factor: int, configs: Mapping[str, str]
@@ -68,9 +69,14 @@ class Confluent:
         return await self._read(lambda consumer: _end_offsets(consumer, wanted, timeout_s))
 
     async def close(self) -> None:
-        # Behind a call that never came back, this runs when it does.
-        self._sending.submit(self._close_producer)
-        self._reading.submit(_close_consumer, self._consumer)
+        if self._closed:
+            return
+        self._closed = True
+        # Behind a call that never came back, these run when it does.
+        if self._producer is not None or self._sending.stuck:
+            self._sending.submit(self._close_producer)
+        if self._consumer is not None or self._reading.stuck:
+            self._reading.submit(self._close_consumer)
         self._sending.close()
         self._reading.close()
 
@@ -177,6 +183,9 @@ class Confluent:
             # What was sent may still arrive for the delivery time-out.
             self._producer.flush(self._settings.delivery_timeout_s + 1.0)
             self._producer = None
+
+    def _close_consumer(self) -> None:
+        _close_consumer(self._consumer)
 
     def _create(self, name: str, partitions: int, replicas: int, configs: dict[str, str]) -> None:
         admin = AdminClient(self._common())

@@ -56,6 +56,7 @@ class KafkaPython:
         self._reading = WorkerThread(f"consumer of {endpoint.node}")
         self._producer: Any = None
         self._consumer: Any = None
+        self._closed = False
 
     async def create_topic(
         self, name: str, partitions: int, replication_factor: int, configs: Mapping[str, str]
@@ -76,9 +77,14 @@ class KafkaPython:
         return await self._read(lambda consumer: _end_offsets(consumer, wanted, timeout_s))
 
     async def close(self) -> None:
-        # Behind a call that never came back, this runs when it does.
-        self._sending.submit(self._close_producer)
-        self._reading.submit(self._close_consumer)
+        if self._closed:
+            return
+        self._closed = True
+        # Behind a call that never came back, these run when it does.
+        if self._producer is not None or self._sending.stuck:
+            self._sending.submit(self._close_producer)
+        if self._consumer is not None or self._reading.stuck:
+            self._reading.submit(self._close_consumer)
         self._sending.close()
         self._reading.close()
 
