@@ -43,7 +43,7 @@ class Client(Protocol):
         ...
 
     async def setup(self) -> None:
-        """Make what the workload needs (topics, tables). Called once, before the first operation."""
+        """Make what the workload needs (topics, tables). Called once, before all operations."""
         ...
 
     async def invoke(self, op: Op) -> Any:

@@ -5,6 +5,7 @@ effects. The interpreter asks it to resolve and to invoke; nothing else in it se
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from random import Random
@@ -24,6 +25,7 @@ class Faults:
     def __init__(self, nemesis: Nemesis, cluster: Cluster, system: System, rng: Random) -> None:
         self._nemesis, self._cluster, self._system, self._rng = nemesis, cluster, system, rng
         self._view = View(nodes=tuple(cluster.nodes), clients=tuple(cluster.clients))
+        self._roles: Mapping[str, list[str]] = {}
         self._watching: asyncio.Task[None] | None = None
 
     @property
@@ -47,14 +49,32 @@ class Faults:
 
     def resolve(self, f: str, value: Any) -> Any:
         states = {node: self._cluster.state(node) for node in self._cluster.nodes}
-        return self._nemesis.resolve(f, value, replace(self._view, states=states), self._rng)
+        view = replace(self._view, states=states)
+        # What the targets are at this moment; when the fault has been applied they are it no more.
+        self._roles = roles(view)
+        return self._nemesis.resolve(f, value, view, self._rng)
 
     async def invoke(self, f: str, value: Any) -> tuple[Any, dict[str, Any]]:
+        """Apply the resolved operation. With its effect comes what the nodes were before it."""
+        before = self._roles
         effect = await self._nemesis.invoke(f, value, self._cluster)
         shape = {"outcome": effect.outcome.value, "evidence": dict(effect.evidence)}
-        return value, {"effect": shape}
+        return value, {"effect": shape, **({"roles": before} if before else {})}
 
     async def _watch(self) -> None:
         while True:
-            await self.look()
+            # A system that fails to answer leaves the view as it was.
+            with contextlib.suppress(Exception):
+                await self.look()
             await asyncio.sleep(VIEW_EVERY_S)
+
+
+def roles(view: View) -> dict[str, list[str]]:
+    """Node → "leader" or "follower", and "controller"; nothing where nobody knows."""
+    if not view.leaders and view.controller is None:
+        return {}
+    return {
+        node: ["leader" if view.leaders.get(node) else "follower"]
+        + (["controller"] if node == view.controller else [])
+        for node in view.nodes
+    }

@@ -1,22 +1,214 @@
-"""Contracts: which anomalies a run's options forbid and which are legal, and why. (Interface.)"""
+"""Contracts: which anomalies a run's options forbid and which are legal, and why.
+
+A checker reports every anomaly that it sees. The contract sorts them: what no licence covers
+(`harness.licences`) is forbidden; the rest is allowed, with the setting and the cause. `derived`
+applies every licence that the options give. `strict` judges by the strongest promise of the
+system: there, settings that weaken it (C01, C02, C13) are no excuse, while what nobody promises
+(C04, C10) still is none.
+
+Other controls are seen to by the checkers, which do not report them at all: sends of unknown
+outcome (C03), what a reader meets after a seek or an assignment (C06), refusals, time-outs (C09).
+
+Where a checker counts more than it keeps, the rest goes where those that it kept went: to `allowed`
+only if all of them did.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from harness.errors import UsageError
 from harness.history import History
-from harness.verdict import Verdict
+from harness.licences import Licence, licences
+from harness.spells import Spell, spells
+from harness.verdict import Finding, Outcome, Verdict
+
+MODES = ("derived", "strict")
+
+FORBIDDEN: Mapping[str, str] = {
+    "lost-write": "an acknowledged message is kept: it survives what the settings say it survives",
+    "unseen": "an acknowledged message can be read, by complete final reads at the latest",
+    "inconsistent-offsets": "an offset below the high watermark holds one message for ever",
+    "duplicate": "a batch is appended once, however often the producer sends it",
+    "phantom": "nobody can invent a message",
+    "G1a": "a send that failed for sure is never read",
+    "precommitted-read": "a transaction cannot read what it has not committed",
+    "int-poll-skip": "a fetch returns every message from its position on",
+    "int-nonmonotonic-poll": "a fetch returns messages in the order of their offsets",
+    "int-nonmonotonic-send": "offsets increase in the order in which messages were sent",
+    "poll-skip": "a consumer that goes on from its position misses nothing",
+    "nonmonotonic-poll": "a consumer that goes on from its position is never set back",
+    "nonmonotonic-send": "offsets increase in the order in which messages were sent",
+    "crash": "a node runs until the harness ends it",
+}
+"""Why an anomaly is forbidden where nothing licenses it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What the system promised in this run. `mode` is "derived" or "strict"."""
+    """What the system promised in this run. `mode` is "derived" or "strict".
+
+    Attributes:
+        promises: the options that it follows from, in Kafka's words: `acks`, `idempotence`,
+            `retries`, `replication-factor`, `min-insync-replicas`, `unclean`, `flush-messages`,
+            `retention-ms`; and `disk`, which says whether a killed node keeps its page cache.
+    """
 
     mode: str
-    promises: Mapping[str, Any]
+    promises: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise UsageError(f"{self.mode!r} is no contract: expected one of {', '.join(MODES)}")
+
+    @property
+    def licences(self) -> tuple[Licence, ...]:
+        """Those that hold, the first that finds a cause decides."""
+        every = licences(self.promises)
+        return tuple(licence for licence in every if licence.strict or self.mode == "derived")
 
     def sort(self, verdict: Verdict, history: History) -> Verdict:
         """Move the findings that are legal here from `findings` to `allowed`, with the reason."""
-        raise NotImplementedError
+        licences = self.licences
+        suspects = {name for licence in licences for name in licence.anomalies}
+        if not any(finding.anomaly in suspects for finding in verdict.findings):
+            return verdict
+        faults = spells(history)
+        forbidden: list[Finding] = []
+        allowed: list[Finding] = []
+        for finding in verdict.findings:
+            reason = _reason(licences, finding, faults, history)
+            (forbidden if reason is None else allowed).append(replace(finding, reason=reason))
+        return _resorted(verdict, forbidden, allowed)
+
+    def explain(self) -> dict[str, dict[str, str]]:
+        """Anomaly → `here` ("forbidden" or "legal after …") and `because`."""
+        rules: dict[str, dict[str, str]] = {}
+        for licence in self.licences:
+            for name in licence.anomalies:
+                because = f"{licence.setting}: {licence.why} ({licence.control})"
+                rule = rules.setdefault(name, {"here": "legal after ", "because": ""})
+                rule["here"] += ("" if rule["here"].endswith("after ") else ", or ") + licence.needs
+                rule["because"] += ("; " if rule["because"] else "") + because
+        for name, because in FORBIDDEN.items():
+            rules.setdefault(name, {"here": "forbidden", "because": because})
+        return rules
+
+    def to_json(self) -> dict[str, Any]:
+        """`mode`, `promises`, and for readers what follows from them (`anomalies`)."""
+        return {"mode": self.mode, "promises": dict(self.promises), "anomalies": self.explain()}
+
+    @staticmethod
+    def from_json(shape: Mapping[str, Any]) -> Contract:
+        """The contract of a stored run.
+
+        Raises:
+            UsageError: the stored contract is none.
+        """
+        mode, promises = shape.get("mode"), shape.get("promises")
+        if not isinstance(mode, str) or not isinstance(promises, Mapping):
+            raise UsageError("the stored contract has no mode and promises: give --contract")
+        return Contract(mode, dict(promises))
+
+
+def derive(workload: str, promises: Mapping[str, Any], mode: str) -> Contract:
+    """The contract that follows from a workload's options.
+
+    Args:
+        promises: typed values, or text as from the command line.
+
+    Raises:
+        UsageError: an option that no promise of the workload depends on, or a wrong value.
+    """
+    known = PROMISES.get(workload)
+    if known is None:
+        return Contract(mode, dict(promises))
+    typed = {}
+    for name, value in promises.items():
+        if name not in known:
+            raise UsageError(
+                f"{name}={value}: no promise of {workload} depends on it; "
+                f"its promises depend on {', '.join(known)}"
+            )
+        typed[name] = None if value in (None, "none") else known[name](name, value)
+    return Contract(mode, typed)
+
+
+# -- values of promises --------------------------------------------------------------------------
+
+
+def _choice(*choices: str) -> Callable[[str, Any], str]:
+    def parse(name: str, value: Any) -> str:
+        if str(value) not in choices:
+            raise UsageError(f"{name}={value}: expected one of {', '.join(choices)}")
+        return str(value)
+
+    return parse
+
+
+def _flag(name: str, value: Any) -> bool:
+    return _choice("true", "false")(name, str(value).lower()) == "true"
+
+
+def _number(name: str, value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise UsageError(f"{name}={value}: expected a number") from None
+
+
+PROMISES: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
+    "log": {
+        "acks": _choice("0", "1", "all"),
+        "idempotence": _flag,
+        "retries": _number,
+        "replication-factor": _number,
+        "min-insync-replicas": _number,
+        "unclean": _flag,
+        "flush-messages": _number,
+        "retention-ms": _number,
+        "isolation": _choice("read_uncommitted", "read_committed"),
+        "disk": _choice("real", "volatile"),
+    },
+}
+"""By workload: the options that its promises depend on, and how their text is read."""
+
+
+# -- sorting -------------------------------------------------------------------------------------
+
+
+def _reason(
+    licences: Iterable[Licence], finding: Finding, faults: Sequence[Spell], history: History
+) -> str | None:
+    for licence in licences:
+        if finding.anomaly in licence.anomalies:
+            cause = licence.cause(finding, faults, history)
+            if cause is not None:
+                return f"{licence.setting}: {licence.why} ({licence.control}); here: {cause}"
+    return None
+
+
+def _resorted(verdict: Verdict, forbidden: list[Finding], allowed: list[Finding]) -> Verdict:
+    if forbidden:
+        outcome = Outcome.INVALID
+    else:
+        outcome = Outcome.UNKNOWN if verdict.doubts else Outcome.VALID
+    counts, allowed_counts = dict(verdict.counts), dict(verdict.allowed_counts)
+    left, moved = (Counter(finding.anomaly for finding in found) for found in (forbidden, allowed))
+    for name, kept in moved.items():
+        total = counts.pop(name, kept + left[name])
+        if name in left:
+            counts[name] = total - kept
+        else:
+            allowed_counts[name] = total
+    return replace(
+        verdict,
+        outcome=outcome,
+        findings=tuple(forbidden),
+        allowed=(*verdict.allowed, *allowed),
+        counts=counts,
+        allowed_counts=allowed_counts,
+    )

@@ -8,8 +8,8 @@ Jepsen's rules, and why:
     - An operation whose outcome is unknown ends in INFO, and its process never appears again: the
       operation may take effect at any later time, so it stays concurrent with everything after.
       The thread goes on under a new process number and with a fresh client.
-    - An operation that takes too long is INFO (FAIL if it is a read), whatever its client still does;
-      what it returns later is dropped.
+    - An operation that takes too long is INFO (FAIL if it is a read), whatever its client still
+      does; what it returns later is dropped.
 
 One long-lived task a client thread: a time-out cancels it and starts another, so a client that
 ignores its cancellation holds up nobody. Knows no wall clock and no threads, so that it also runs

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from harness import catalog
+from harness.arguments import always, split_options
 from harness.checker import judge
-from harness.coverage import coverage
 from harness.errors import UsageError
 from harness.guarantees import Contract, derive
 from harness.history import History
-from harness.launch import ALWAYS, split_options
 from harness.report import text
+from harness.run import weigh
 from harness.store import RunFolder
 from harness.timeline import render
 from harness.verdict import Verdict
@@ -33,11 +33,9 @@ def check_command(arguments: argparse.Namespace) -> int:
     given, _ = split_options(arguments.options)
     history = History.load(path)
     contract = _contract(workload, record, arguments.contract, given)
-    checks = dict(catalog.find("workloads", workload).CHECKS)
-    checks |= {name: catalog.find("checkers", name) for name in ALWAYS}
-    verdict = judge(history, checks, contract)
-    verdict = verdict.with_stats({"coverage": coverage(history).to_json()})
-    verdict = verdict.doubted(*history.notes)
+    module = catalog.find("workloads", workload)
+    verdict = judge(history, {**module.CHECKS, **always()}, contract)
+    verdict = weigh(verdict, history, getattr(module, "READS", frozenset()), {})
     if arguments.json:
         print(json.dumps({**verdict.to_json(), "run": str(path)}, default=str))
     else:

@@ -28,7 +28,7 @@ from harness.client import Endpoint
 from harness.cluster.contract import Cluster, NodeState
 from harness.coverage import coverage
 from harness.deadline import wait_until
-from harness.errors import EnvironmentFailure
+from harness.errors import EnvironmentFailure, UsageError
 from harness.faults import Faults
 from harness.guarantees import Contract
 from harness.history import History, Recorder
@@ -37,7 +37,7 @@ from harness.nemesis import Package
 from harness.op import Op
 from harness.store import RunFolder
 from harness.system import System
-from harness.verdict import Verdict
+from harness.verdict import Outcome, Verdict
 from harness.workload import FinalReads, Workload
 
 SETTLE_TIMEOUT_S = 60.0
@@ -76,109 +76,134 @@ class Progress(Protocol):
 
 
 class Run:
-    """One run of a test. `interrupt` may be called at any moment, from a signal handler."""
+    """One run of a test: `execute`, then `judge`; both only once.
+
+    Attributes:
+        interrupted: why the run was told to end, or None.
+        failure: what of the harness or its environment failed after recording began, or None.
+    """
 
     def __init__(self, test: Test, folder: RunFolder, progress: Progress) -> None:
         self.test, self.folder, self.progress = test, folder, progress
         self.interrupted: str | None = None
+        self.failure: EnvironmentFailure | None = None
+        self._stats: dict[str, Any] = {}
         self._interpreter: Interpreter | None = None
         self._body: asyncio.Task[Any] | None = None
         self._crashes = 0  # journaled so far
         self._cluster = test.cluster(folder)
-        missing = test.package.needs - self._cluster.supports
-        if missing:
-            raise EnvironmentFailure(
-                f"the {self._cluster.kind} cluster cannot do {', '.join(sorted(missing))}, which "
-                f"--nemesis {test.package.name} needs; `assay doctor` says what is missing here"
-            )
+        require_abilities(test.package, self._cluster)
+
+    # -- from outside ------------------------------------------------------------------------
 
     def interrupt(self, reason: str) -> None:
-        """End the workload now; heal and check what there is. A second call ends everything."""
-        if self.interrupted is None and self._interpreter is not None:
-            self.interrupted = reason
+        """May be called at any moment, from a signal handler. The first call ends the workload, so
+        that the run heals and is judged by what it has; the second ends everything."""
+        first, self.interrupted = self.interrupted is None, reason
+        if first and self._interpreter is not None:
             self._interpreter.stop(reason)
         elif self._body is not None:
-            self.interrupted = reason
             self._body.cancel()
 
-    async def execute(self) -> Verdict | None:
-        """Run, check, store. None if it was interrupted before anything could be recorded.
+    async def stop(self) -> None:
+        """End the cluster, if the test left it running. Idempotent."""
+        await self._cluster.stop()
+
+    async def execute(self) -> None:
+        """Drive the system and record what happens. Ends early, and well, when interrupted.
 
         Raises:
-            EnvironmentFailure: the cluster or the set-up failed; nothing is left running.
+            EnvironmentFailure: the cluster or the set-up failed before anything was recorded. A
+                failure after that is kept in `failure`, since there is something to judge.
         """
         self._record()
         self._body = asyncio.current_task()
+        stop = True
         try:
-            stats = await self._drive()
+            await self._drive()
+            stop = not self.test.leave_running
         except asyncio.CancelledError:
             if self.interrupted is None:
                 raise
-            stats = {}
+        except EnvironmentFailure as error:
+            if not self.folder.history.exists():
+                raise
+            self.failure = error
         finally:
-            self.progress.phase("stop")
-            if not self.test.leave_running:
-                await asyncio.shield(self._cluster.stop())
-        self.progress.phase("check")
+            self._body = None
+            if stop:
+                self.progress.phase("stop")
+                await self._cluster.stop()
+
+    def judge(self) -> Verdict:
+        """The verdict over what was recorded."""
         if not self.folder.history.exists():
-            return None
-        verdict = check(self.folder, self.test.workload, self.test.contract, stats)
+            doubt = f"the run was interrupted ({self.interrupted}) before anything was recorded"
+            return Verdict(Outcome.UNKNOWN, doubts=(doubt,))
+        self.progress.phase("check")
+        verdict = check(self.folder, self.test.workload, self.test.contract, self._stats)
+        if self.failure is not None:
+            verdict = verdict.doubted(f"the run failed: {self.failure}")
         if self.interrupted is not None:
             verdict = verdict.doubted(f"the run was interrupted ({self.interrupted})")
         return verdict
+
+    # -- the steps ---------------------------------------------------------------------------
 
     def _record(self, more: Mapping[str, Any] | None = None) -> None:
         contract = self.test.contract.to_json()
         self.folder.save("test.json", {**self.test.record, "contract": contract, **(more or {})})
 
-    async def _drive(self) -> dict[str, Any]:
+    async def _drive(self) -> None:
         test, cluster = self.test, self._cluster
         self.progress.phase("start")
         await cluster.start()
-        faults = Faults(
-            test.package.nemesis, cluster, test.system, seeds.stream(test.seed, "targets")
-        )
+        rng = seeds.stream(test.seed, "targets")
+        faults = Faults(test.package.nemesis, cluster, test.system, rng)
         self.progress.phase("set-up")
         endpoints = endpoints_of(cluster, test.concurrency)
         await self._set_up(endpoints[0])
         before = dict((await faults.look()).facts)
-        recorder = Recorder(self.folder.history)
-        started = time.monotonic_ns()
-        # The nodes' logs carry wall time; this places their lines in the history.
-        self._record({"started wall ns": time.time_ns()})
-        interpreter = Interpreter(
-            recorder=recorder,
-            now=lambda: time.monotonic_ns() - started,
-            client=test.workload.client,
-            endpoints=endpoints,
-            reads=test.workload.reads,
-            faults=faults,
-            rng=seeds.stream(test.seed, "generator"),
-            op_timeout_s=test.op_timeout_s,
-            on_event=self.progress.event,
-        )
-        self._interpreter = interpreter
-        watching = asyncio.create_task(self._watch_crashes(interpreter, started))
-        faults.watch()
-        try:
+        async with contextlib.AsyncExitStack() as closing:
+            # All of it is closed, whatever fails on the way; the recorder last, which holds what
+            # the others still say.
+            recorder = Recorder(self.folder.history)
+            closing.callback(recorder.close)
+            started = time.monotonic_ns()
+            # The nodes' logs carry wall time; this places their lines in the history.
+            self._record({"started wall ns": time.time_ns()})
+            interpreter = Interpreter(
+                recorder=recorder,
+                now=lambda: time.monotonic_ns() - started,
+                client=test.workload.client,
+                endpoints=endpoints,
+                reads=test.workload.reads,
+                faults=faults,
+                rng=seeds.stream(test.seed, "generator"),
+                op_timeout_s=test.op_timeout_s,
+                on_event=self.progress.event,
+            )
+            closing.push_async_callback(self._close, interpreter)
+            closing.push_async_callback(faults.close)
+            closing.callback(self._journal_crashes, interpreter, started)
+            watching = asyncio.create_task(self._watch_crashes(interpreter, started))
+            closing.callback(watching.cancel)
+            self._interpreter = interpreter
+            faults.watch()
             await self._phases(interpreter)
             after = dict((await faults.look()).facts)
-        finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
-            self._journal_crashes(interpreter, started)
-            await faults.close()
-            await interpreter.close()
-            recorder.close()
-        return {
-            "system": dict(test.system.stats(before, after)),
-            "abandoned threads": interpreter.abandoned,
-            "problems": list(interpreter.problems),
-        }
+            self._stats["system"] = dict(test.system.stats(before, after))
+            interpreter.mark("stats", self._stats["system"])
+
+    async def _close(self, interpreter: Interpreter) -> None:
+        self._interpreter = None
+        await interpreter.close()
+        self._stats["abandoned threads"] = interpreter.abandoned
+        self._stats["problems"] = list(interpreter.problems)
 
     async def _phases(self, interpreter: Interpreter) -> None:
         test = self.test
-        with self._phase(interpreter, "main") as end:
+        with self._phase(interpreter, "main", nemesis=test.package.name) as end:
             work = gen.stagger(1 / test.rate, test.workload.generator)
             await interpreter.run(
                 gen.time_limit(test.time_limit_s, gen.clients(work, test.package.generator))
@@ -205,12 +230,13 @@ class Run:
         cluster, test = self._cluster, self.test
         if test.package.final_generator is not None:
             await interpreter.run(gen.nemesis(test.package.final_generator))
-        for node in cluster.nodes:
-            await cluster.resume(node)
+        await asyncio.gather(*(cluster.resume(node) for node in cluster.nodes))
         await cluster.heal()
-        for node in cluster.nodes:
-            if cluster.state(node) is NodeState.DEAD:
-                await cluster.start_node(node)
+        dead = [node for node in cluster.nodes if cluster.state(node) is NodeState.DEAD]
+        # Together: a node may need the others to become ready. One that cannot start says so.
+        for error in await asyncio.gather(*map(cluster.start_node, dead), return_exceptions=True):
+            if isinstance(error, BaseException):
+                raise error
 
         async def ready() -> bool:
             answers = await asyncio.gather(*(test.system.ready(cluster, n) for n in cluster.nodes))
@@ -219,24 +245,25 @@ class Run:
         await wait_until(ready, SETTLE_TIMEOUT_S, "every node to be ready again after healing")
 
     async def _set_up(self, endpoint: Endpoint) -> None:
-        client = await self.test.workload.client.open(endpoint)
         try:
-            await client.setup()
-        except EnvironmentFailure:
+            client = await self.test.workload.client.open(endpoint)
+            try:
+                await client.setup()
+            finally:
+                await client.close()
+        except (EnvironmentFailure, UsageError):
             raise
         except Exception as error:
             raise EnvironmentFailure(
                 f"setting up the workload failed: {type(error).__name__}: {error}; "
                 f"the nodes' logs are in {self.folder.path / 'nodes'}"
             ) from error
-        finally:
-            await client.close()
 
     @contextlib.contextmanager
-    def _phase(self, interpreter: Interpreter, name: str) -> Iterator[dict[str, Any]]:
+    def _phase(self, interpreter: Interpreter, name: str, **more: Any) -> Iterator[dict[str, Any]]:
         """Journal a phase's begin and end; the body says in the dict whether it was complete."""
         self.progress.phase(name)
-        interpreter.mark("phase", name, {"at": "begin"})
+        interpreter.mark("phase", name, {"at": "begin", **more})
         end: dict[str, Any] = {"complete": False}
         try:
             yield end
@@ -252,6 +279,20 @@ class Run:
         for crash in self._cluster.crashes()[self._crashes :]:
             self._crashes += 1
             interpreter.mark("crash", {**crash, "time_ns": crash["time_ns"] - started_ns})
+
+
+def require_abilities(package: Package, cluster: Cluster) -> None:
+    """A fault that a cluster cannot do is refused before anything starts, never skipped.
+
+    Raises:
+        UsageError
+    """
+    missing = package.needs - cluster.supports
+    if missing:
+        raise UsageError(
+            f"the {cluster.kind} cluster cannot do {', '.join(sorted(missing))}, which "
+            f"--nemesis {package.name} needs; `assay doctor` says what is missing here"
+        )
 
 
 def endpoints_of(cluster: Cluster, concurrency: int) -> Sequence[Endpoint]:
@@ -270,7 +311,18 @@ def check(
     folder: RunFolder, workload: Workload, contract: Contract, stats: Mapping[str, Any]
 ) -> Verdict:
     """Judge a run's history and say what it exercised."""
-    history = History.load(folder.history)
-    verdict = judge(history, workload.checks, contract)
-    exercised = coverage(history)
-    return verdict.with_stats({**stats, "coverage": exercised.to_json()}).doubted(*history.notes)
+    history = History.load(folder.history, cache=True)
+    return weigh(judge(history, workload.checks, contract), history, workload.reads, stats)
+
+
+def weigh(
+    verdict: Verdict, history: History, reads: frozenset[str], stats: Mapping[str, Any]
+) -> Verdict:
+    """The verdict with what the history exercised, and doubts where that is nothing."""
+    exercised = coverage(history, reads)
+    doubts = list(history.notes)
+    doubts += [f"the phase {p.name} did not complete" for p in exercised.cut_short]
+    if exercised.nothing:
+        doubts.append("no operation was acknowledged: the run says nothing of the system")
+    system = {"system": dict(exercised.system)} if exercised.system else {}
+    return verdict.with_stats({**system, **stats, "coverage": exercised.to_json()}).doubted(*doubts)

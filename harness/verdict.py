@@ -82,6 +82,7 @@ class Verdict:
         findings: anomalies that the contract forbids (for a bare checker: all that it found).
         allowed: anomalies that are legal under the contract, with `reason`.
         counts: exact number per anomaly of `findings`, where it exceeds the findings kept.
+        allowed_counts: the same of `allowed`.
         doubts: why the outcome is unknown, or what weakens it.
         stats: numbers worth showing.
         checkers: verdicts of the parts, by the checker's name.
@@ -91,6 +92,7 @@ class Verdict:
     findings: tuple[Finding, ...] = ()
     allowed: tuple[Finding, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+    allowed_counts: Mapping[str, int] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
     stats: Mapping[str, Any] = field(default_factory=dict)
     checkers: Mapping[str, Verdict] = field(default_factory=dict)
@@ -114,13 +116,16 @@ class Verdict:
     def merge(parts: Mapping[str, Verdict]) -> Verdict:
         """The worst outcome of the parts; nothing of any part is dropped."""
         counts: Counter[str] = Counter()
+        allowed_counts: Counter[str] = Counter()
         for part in parts.values():
             counts.update(part.anomalies())
+            allowed_counts.update(part.legal())
         return Verdict(
             outcome=max((part.outcome for part in parts.values()), default=Outcome.VALID),
             findings=tuple(finding for part in parts.values() for finding in part.findings),
             allowed=tuple(finding for part in parts.values() for finding in part.allowed),
             counts=dict(counts),
+            allowed_counts=dict(allowed_counts),
             doubts=tuple(f"{name}: {d}" for name, part in parts.items() for d in part.doubts),
             stats={name: dict(part.stats) for name, part in parts.items() if part.stats},
             checkers=dict(parts),
@@ -128,8 +133,11 @@ class Verdict:
 
     def anomalies(self) -> dict[str, int]:
         """Exact count of each forbidden anomaly."""
-        kept = Counter(finding.anomaly for finding in self.findings)
-        return {name: max(self.counts.get(name, 0), count) for name, count in kept.items()}
+        return _exact(self.findings, self.counts)
+
+    def legal(self) -> dict[str, int]:
+        """Exact count of each allowed anomaly."""
+        return _exact(self.allowed, self.allowed_counts)
 
     def doubted(self, *doubts: str) -> Verdict:
         """The same verdict with more doubts: what was valid is unknown now."""
@@ -148,11 +156,16 @@ class Verdict:
         return {
             "valid": self.outcome.json,
             "anomalies": _examples(self.findings, self.anomalies()),
-            "allowed": _examples(self.allowed, Counter(f.anomaly for f in self.allowed)),
+            "allowed": _examples(self.allowed, self.legal()),
             "doubts": list(self.doubts),
             "checkers": {name: part.to_json() for name, part in self.checkers.items()},
             "stats": dict(self.stats),
         }
+
+
+def _exact(findings: Iterable[Finding], counts: Mapping[str, int]) -> dict[str, int]:
+    kept = Counter(finding.anomaly for finding in findings)
+    return {name: max(counts.get(name, 0), count) for name, count in kept.items()}
 
 
 def _examples(findings: Iterable[Finding], counts: Mapping[str, int]) -> dict[str, Any]:

@@ -22,12 +22,16 @@ DATA = [
     "harness.op",
     "harness.history",
     "harness.columns",
+    "harness.batches",
     "harness.columnize",
     "harness.column_file",
     "harness.decode",
     "harness.pairing",
+    "harness.skeletons",
     "harness.verdict",
     "harness.guarantees",
+    "harness.licences",
+    "harness.spells",
     "harness.errors",
     "harness.seeds",
     "harness.edn",
@@ -65,10 +69,11 @@ MAY_IMPORT: dict[str, list[str]] = {
     "harness.cluster": [*CONTRACTS, "harness.cluster"],
     "harness.report": [*CONTRACTS, "harness.store", "harness.report"],
     "harness.progress": CONTRACTS,
+    "harness.index": [*CONTRACTS, "harness.store"],
     # The top: these know every name.
     **{
         f"harness.{top}": ["harness", "nemeses", "workloads", "systems", "checkers"]
-        for top in ("cli", "launch", "judging", "catalog", "doctor")
+        for top in ("cli", "launch", "judging", "arguments", "provenance", "catalog", "doctor")
     },
 }
 

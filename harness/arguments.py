@@ -1,0 +1,153 @@
+"""From the words of a command line to the parts of a test: names looked up, options typed."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from harness import catalog, provenance
+from harness.checker import Check
+from harness.cluster.contract import Ability, Cluster
+from harness.errors import UsageError
+from harness.guarantees import derive
+from harness.nemesis import Package
+from harness.run import Test
+from harness.store import RunFolder
+from harness.system import System
+from harness.workload import Load, Workload, parse_options
+from nemeses.compose import compose
+from nemeses.losses import losses_max
+from nemeses.rhythm import Rhythm
+
+ALWAYS = ("crash", "faults")
+"""Checkers that judge every run, whatever its workload."""
+
+
+def parse_test(arguments: argparse.Namespace, seed: int) -> Test:
+    """Everything that decides a run.
+
+    Raises:
+        UsageError: names, options or combinations that cannot be.
+    """
+    if arguments.bug:
+        known = ", ".join(catalog.names("bugs")) or "there are none yet"
+        raise UsageError(f"{arguments.bug!r} is none of the bugs: {known}")
+    given, node_options = split_options(arguments.options)
+    system: System = catalog.find("systems", arguments.system)()
+    module = catalog.find("workloads", arguments.workload)
+    concurrency = parse_concurrency(arguments.concurrency, arguments.nodes)
+    load = Load(arguments.nodes, concurrency, arguments.rate, seed)
+    port = system.port(arguments.workload, arguments.client)
+    workload: Workload = module.workload(parse_options(module.Options, given), load, port)
+    workload = replace(workload, checks={**workload.checks, **always()})
+    rhythm = Rhythm(interval_s=arguments.nemesis_interval, losses_max=losses_max(workload.promises))
+    package = parse_nemesis(arguments.nemesis, rhythm)
+    disk = arguments.disk or ("volatile" if Ability.POWER_OFF in package.needs else "real")
+    if disk == "volatile":
+        # To kill a node is a power failure now, so that fewer may be hit at once.
+        package = parse_nemesis(arguments.nemesis, replace(rhythm, volatile=True))
+    promises = {**workload.promises, "disk": disk}
+    return Test(
+        workload=workload,
+        system=system,
+        package=package,
+        cluster=partial(make_cluster, arguments, system, node_options, seed, disk),
+        contract=derive(workload.name, promises, arguments.contract),
+        seed=seed,
+        concurrency=concurrency,
+        rate=arguments.rate,
+        time_limit_s=arguments.time_limit,
+        leave_running=arguments.leave_running,
+        record=provenance.record(arguments, seed, disk, package, workload),
+    )
+
+
+def always() -> Mapping[str, Check]:
+    """The checkers named in ALWAYS."""
+    return {name: catalog.find("checkers", name) for name in ALWAYS}
+
+
+def make_cluster(
+    arguments: argparse.Namespace,
+    system: System,
+    node_options: Mapping[str, Any],
+    seed: int,
+    disk: str,
+    folder: RunFolder,
+) -> Cluster:
+    """The cluster that `--cluster` names, not started yet.
+
+    Raises:
+        UsageError: it is not built yet, or cannot do with these options.
+    """
+    common: Mapping[str, Any] = {
+        "nodes": arguments.nodes,
+        "folder": folder.path,
+        "seed": seed,
+        "options": node_options,
+        "disk": disk,
+    }
+    match arguments.cluster:
+        case "local":
+            from harness.cluster.local import LocalCluster
+
+            return LocalCluster(system, **common)
+        case "docker":
+            from harness.cluster.docker import DockerCluster
+
+            return DockerCluster(system, **common)
+        case other:
+            raise UsageError(f"the {other} cluster is not built yet; use --cluster local")
+
+
+def parse_nemesis(text: str, rhythm: Rhythm) -> Package:
+    """`kill:leader|all,partition` → the composed package.
+
+    Raises:
+        UsageError: an unknown name or target, or an empty one.
+    """
+    packages = []
+    for part in text.split(","):
+        name, _, targets = part.strip().partition(":")
+        if name.endswith(".py"):  # FILE:NAME has a colon of its own
+            name, targets = part.strip(), ""
+        own = rhythm
+        if targets:
+            chosen = tuple(targets.split("|"))
+            own = replace(rhythm, targets=chosen, grudges=chosen, behaviours=chosen)
+        packages.append(catalog.find("nemeses", name)(own))
+    return packages[0] if len(packages) == 1 else compose(packages)
+
+
+def parse_concurrency(text: str, nodes: int) -> int:
+    """`6` or `2n`.
+
+    >>> parse_concurrency("2n", 3)
+    6
+    """
+    try:
+        count = int(text[:-1] or 1) * nodes if text.endswith("n") else int(text)
+    except ValueError:
+        count = 0
+    if count < 1:
+        raise UsageError(f"--concurrency {text} is neither a number nor a multiple of n, as in 2n")
+    return count
+
+
+def split_options(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of the workload and of the nodes; the latter have a dot in their key.
+
+    Raises:
+        UsageError: one is not KEY=VALUE.
+    """
+    workload: dict[str, Any] = {}
+    nodes: dict[str, Any] = {}
+    for each in given:
+        key, equals, value = each.partition("=")
+        if not equals or not key:
+            raise UsageError(f"-o {each} is not KEY=VALUE, as in -o acks=1")
+        (nodes if "." in key else workload)[key] = value
+    return workload, nodes
