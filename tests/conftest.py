@@ -37,6 +37,19 @@ def require() -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="session")
+def docker_engine() -> None:
+    """A Docker Engine that answers, and the right to break its containers."""
+    if os.geteuid() != 0:
+        lacking("faults of containers need root")
+    for tool in ("docker", "nft", "nsenter"):
+        if shutil.which(tool) is None:
+            lacking(f"{tool} is not on PATH")
+    asked = subprocess.run(["docker", "info"], capture_output=True, text=True, timeout=60)
+    if asked.returncode != 0:
+        lacking(f"no Docker Engine answers: {asked.stderr.strip()[-200:]}")
+
+
+@pytest.fixture(scope="session")
 def toxiproxy_server() -> str:
     """The path of a real toxiproxy-server: named, on PATH, in the cache, or built with Go."""
     named = os.environ.get("TOXIPROXY_SERVER") or shutil.which("toxiproxy-server")

@@ -16,6 +16,7 @@ Pinned semantics, asserted by `tests/conformance` on every kind of cluster:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -142,6 +143,7 @@ class NodeSpec:
         peer_advertised: other node → client host → address, for metadata answers.
         disk: "real" or "volatile".
         options: the system's options for nodes, as JSON values.
+        python: the interpreter on the node's machine, for nodes of this project.
     """
 
     node: str
@@ -154,6 +156,7 @@ class NodeSpec:
     peer_advertised: Mapping[str, Mapping[str, Address]]
     disk: str = "real"
     options: Mapping[str, Any] = field(default_factory=dict)
+    python: str = sys.executable
 
 
 class Cluster(Protocol):

@@ -2,25 +2,29 @@
 
 The tag is a hash of everything that goes in, so an image that exists is the right one. Building
 needs no registry of images (see `docker/base-image`) and, once the wheels are in the cache, no
-network at all.
+network at all. Of several runs that need it at once, one builds it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from harness.cluster.leftovers import IMAGE
 from harness.errors import EnvironmentFailure
 
 BASE = "python:3.13-slim"
 REPOSITORY = "assay-nodes"
-SOURCES = ("nodes", "harness")
+SOURCES = ("nodes", "harness/__init__.py", "harness/errors.py", "harness/host")  # what nodes import
 BUILD_TIMEOUT_S = 300.0
 
 ROOT = Path(__file__).parents[2]
@@ -40,38 +44,66 @@ def ensure(base: str = BASE) -> str:
             "the image of the nodes is built from a checkout of the project, and this is an "
             "installed package; run from a checkout to use --cluster docker"
         )
-    tag = f"{REPOSITORY}:{_content_hash(base)}"
-    if _ran(["docker", "image", "inspect", tag]):
+    contents = _contents()
+    tag = f"{REPOSITORY}:{_hash(base, contents)}"
+    if _exists(tag):
         return tag
-    _run([str(folder / "base-image"), base], "making the base image")
-    with tempfile.TemporaryDirectory() as context:
-        _fill(Path(context), base)
-        _run(
-            ["docker", "build", "--quiet", "--network", "none", "--build-arg", f"BASE={base}"]
-            + ["--label", "assay=image", "--tag", tag, context],
-            "building the image of the nodes",
-        )
+    with _alone():
+        if not _exists(tag):
+            _build(tag, base, contents)
     return tag
 
 
-def _content_hash(base: str) -> str:
+def _contents() -> dict[str, bytes]:
+    """Path in the checkout → content. Read once: what is hashed is what is built."""
+    paths = [ROOT / "docker/Dockerfile", ROOT / "docker/requirements.txt"]
+    for source in SOURCES:
+        path = ROOT / source
+        paths += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    return {str(path.relative_to(ROOT)): path.read_bytes() for path in paths}
+
+
+def _hash(base: str, contents: Mapping[str, bytes]) -> str:
     digest = hashlib.sha256(base.encode())
-    for path in [ROOT / "docker/Dockerfile", ROOT / "docker/requirements.txt", *_sources()]:
-        digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    for path, content in contents.items():
+        digest.update(b"\0%b\0%d\0%b" % (path.encode(), len(content), content))
     return digest.hexdigest()[:16]
 
 
-def _sources() -> list[Path]:
-    return [path for name in SOURCES for path in sorted((ROOT / name).rglob("*.py"))]
+def _exists(tag: str) -> bool:
+    command = ["docker", "image", "inspect", tag]
+    return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
 
 
-def _fill(context: Path, base: str) -> None:
-    shutil.copy(ROOT / "docker/Dockerfile", context)
-    for path in _sources():
-        target = context / "app" / path.relative_to(ROOT)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-    shutil.copytree(_wheels(base), context / "wheels")
+def _build(tag: str, base: str, contents: Mapping[str, bytes]) -> None:
+    _run([str(ROOT / "docker/base-image"), base], "making the base image")
+    with tempfile.TemporaryDirectory() as context:
+        for path, content in contents.items():
+            name = "Dockerfile" if path == "docker/Dockerfile" else f"app/{path}"
+            target = Path(context, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        shutil.copytree(_wheels(base), Path(context, "wheels"))
+        _run(
+            ["docker", "build", "--quiet", "--network", "none", "--build-arg", f"BASE={base}"]
+            + ["--label", f"{IMAGE}={time.time():.0f}", "--tag", tag, context],
+            "building the image of the nodes",
+        )
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Hold the only right to build on this machine, for this user."""
+    cache = _cache()
+    with (cache / "image.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _cache() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "assay"
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache
 
 
 def _wheels(base: str) -> Path:
@@ -82,28 +114,19 @@ def _wheels(base: str) -> Path:
     )
     requirements = ROOT / "docker/requirements.txt"
     kept = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "assay"
+    cache = _cache()
     wheels = cache / f"wheels-{version}-{kept}"
     if not wheels.exists():
-        cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as folder:
+            aside = Path(folder, "wheels")
             _run(
-                [sys.executable, "-m", "pip", "download", "--quiet", "--dest", folder]
+                [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(aside)]
                 + ["--python-version", version, "--only-binary=:all:", "-r", str(requirements)],
                 "downloading the nodes' wheels",
             )
-            shutil.copy(requirements, folder)
-            aside = wheels.with_name(f"{wheels.name}.{os.getpid()}")
-            shutil.copytree(folder, aside)
-            try:
-                aside.rename(wheels)
-            except OSError:  # another run was faster
-                shutil.rmtree(aside)
+            shutil.copy(requirements, aside)
+            aside.rename(wheels)  # whole or not at all
     return wheels
-
-
-def _ran(command: Sequence[str]) -> bool:
-    return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
 
 
 def _output(command: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ from typing import Any
 
 from harness import seeds
 from harness.cluster.contract import Ability, Address, NodeSpec
-from harness.cluster.layout import lay_out
+from harness.cluster.layout import wire_up
 from harness.cluster.links import Links, Wire
 from harness.cluster.ports import Ports
 from harness.cluster.postmortem import describe, quote
@@ -73,16 +73,7 @@ class LocalCluster(ProcessCluster):
         return self._processes
 
     async def _surround(self) -> Mapping[str, NodeSpec]:
-        wires, specs = lay_out(
-            self.nodes,
-            self.clients,
-            tuple(self.system.peer_ports),
-            self._take,
-            folder=self.folder / "nodes",
-            seed=self.seed,
-            disk=self.disk,
-            options=self._options,
-        )
+        wires, specs = wire_up(self._plan(self.data), self._take)
         await self._start_proxies(wires)
         return specs
 

@@ -21,7 +21,6 @@ from harness.errors import EnvironmentFailure
 
 TABLE = "assay"
 TIMEOUT_S = 10.0
-PROBE_PORT = 9  # discard: nobody listens there, and nobody need
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +37,28 @@ class Drops:
     ports_in: frozenset[int] = frozenset()
     ports_out: frozenset[int] = frozenset()
 
-    def __bool__(self) -> bool:
-        return bool(self.sources or self.ports_in or self.ports_out)
+    @property
+    def names(self) -> frozenset[str]:
+        """A name for each rule, by which `counted` tells of it."""
+        return frozenset(
+            {
+                *map(from_source, self.sources),
+                *map(into_port, self.ports_in),
+                *map(out_of_port, self.ports_out),
+            }
+        )
+
+
+def from_source(address: str) -> str:
+    return f"from {address}"
+
+
+def into_port(port: int) -> str:
+    return f"into {port}"
+
+
+def out_of_port(port: int) -> str:
+    return f"out of {port}"
 
 
 def apply(pid: int, drops: Drops) -> None:
@@ -50,38 +69,33 @@ def apply(pid: int, drops: Drops) -> None:
     """
     # Creating before deleting makes the deletion valid whether or not the table was there.
     script = f"table inet {TABLE}\ndelete table inet {TABLE}\n"
-    if drops:
-        script += _table(drops)
+    if drops.names:
+        script += ruleset(drops)
     _nft(pid, ["-f", "-"], script)
 
 
 def counted(pid: int) -> dict[str, int]:
-    """Packets dropped so far, by source address or "in:PORT" / "out:PORT"."""
-    listed = json.loads(_nft(pid, ["--json", "list", "table", "inet", TABLE], ""))
+    """Packets dropped so far by each rule that is there."""
+    listed = json.loads(_nft(pid, ["--json", "list", "ruleset"], ""))
     found = {}
     for item in listed["nftables"]:
         rule = item.get("rule", {})
         counter = [e["counter"]["packets"] for e in rule.get("expr", ()) if "counter" in e]
-        if counter and "comment" in rule:
+        if rule.get("table") == TABLE and counter:
             found[rule["comment"]] = counter[0]
     return found
 
 
-def knock(pid: int, address: str) -> None:
-    """Send one datagram from the namespace of `pid`: a probe that a rule there may count."""
-    program = f"import socket; socket.socket(2, 2).sendto(b'assay', ({address!r}, {PROBE_PORT}))"
-    _in_namespace(pid, ["python3", "-c", program], "")
-
-
-def _table(drops: Drops) -> str:
-    arriving = [_rule(f"ip saddr {source}", source) for source in sorted(drops.sources)]
-    arriving += [_rule(f"tcp dport {port}", f"in:{port}") for port in sorted(drops.ports_in)]
-    leaving = [_rule(f"tcp sport {port}", f"out:{port}") for port in sorted(drops.ports_out)]
+def ruleset(drops: Drops) -> str:
+    """The table in nft's language."""
+    arriving = [_rule(f"ip saddr {source}", from_source(source)) for source in drops.sources]
+    arriving += [_rule(f"tcp dport {port}", into_port(port)) for port in drops.ports_in]
+    leaving = [_rule(f"tcp sport {port}", out_of_port(port)) for port in drops.ports_out]
     return "\n".join(
         (
             f"table inet {TABLE} {{",
-            *_chain("arriving", "input", arriving),
-            *_chain("leaving", "output", leaving),
+            *_chain("arriving", "input", sorted(arriving)),
+            *_chain("leaving", "output", sorted(leaving)),
             "}\n",
         )
     )
@@ -96,27 +110,25 @@ def _chain(name: str, hook: str, rules: Collection[str]) -> Sequence[str]:
     )
 
 
-def _rule(match: str, comment: str) -> str:
-    return f'{match} counter drop comment "{comment}"'
+def _rule(match: str, name: str) -> str:
+    return f'{match} counter drop comment "{name}"'
 
 
 def _nft(pid: int, arguments: Sequence[str], script: str) -> str:
-    return _in_namespace(pid, ["nft", *arguments], script)
-
-
-def _in_namespace(pid: int, command: Sequence[str], stdin: str) -> str:
     try:
         done = subprocess.run(
-            ["nsenter", "-t", str(pid), "-n", *command],
-            input=stdin,
+            ["nsenter", "-t", str(pid), "-n", "nft", *arguments],
+            input=script,
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise EnvironmentFailure(f"{command[0]} in a container's network: {error}") from error
+        raise EnvironmentFailure(
+            f"packet rules need nsenter and nft on this machine: {error}"
+        ) from error
     if done.returncode != 0:
         raise EnvironmentFailure(
-            f"{command[0]} in a container's network failed: {done.stderr.strip()[-400:]}"
+            f"nft refused in the namespace of process {pid}: {done.stderr.strip()[-400:]}"
         )
     return done.stdout

@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from harness.cluster.contract import Ability, Address, Effect, Link, NodeSpec, NodeState, Shape
+from harness.cluster.layout import Plan
 from harness.cluster.postmortem import describe, quote, tail, thread_states
 from harness.cluster.processes import Exit, Owner
 from harness.errors import EnvironmentFailure, FaultNotPossible, NodeNotReady, UsageError
@@ -130,6 +131,12 @@ class ProcessCluster(ABC):
     def _here(self, node: Node, path: str) -> Path:
         """A path as the node sees it, as seen from here."""
         return Path(path)
+
+    def _plan(self, data: Callable[[str], str | Path], **more: Any) -> Plan:
+        """For the layout. `data` says where a node sees its data."""
+        more = {"disk": self.disk, "options": self._options, **more}
+        ports = tuple(self.system.peer_ports)
+        return Plan(self.nodes, self.clients, ports, data, self.seed, more)
 
     def _require_working(self) -> None:
         if self._stopped or not self._started:

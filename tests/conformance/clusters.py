@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from harness.cluster.contract import Cluster
+from harness.cluster.docker import DockerCluster
 from harness.cluster.local import LocalCluster
 from harness.system import System
 
@@ -32,7 +33,16 @@ def local_with_server(
     return LocalCluster(system, folder=folder, proxy="server", **more)
 
 
-KINDS: list[Any] = [
+def docker(system: System, folder: Path, request: pytest.FixtureRequest, **more: Any) -> Cluster:
+    request.getfixturevalue("docker_engine")
+    return DockerCluster(system, folder=folder, **more)
+
+
+SHAPING: list[Any] = [
     pytest.param(local, id="local", marks=pytest.mark.local),
     pytest.param(local_with_server, id="local-toxiproxy-server", marks=pytest.mark.local),
 ]
+
+"""Those that can shape and reset links."""
+
+KINDS: list[Any] = [*SHAPING, pytest.param(docker, id="docker", marks=pytest.mark.docker)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,18 +18,18 @@ SOURCE = Path(__file__).with_name("echo_node.py")
 
 
 class EchoSystem:
-    """See `harness.system.System`. `python` is the interpreter where the nodes run."""
+    """See `harness.system.System`."""
 
     name = "echo"
     own = True
 
-    def __init__(self, peer_ports: Sequence[str] = ("peer",), python: str = sys.executable) -> None:
-        self.peer_ports, self.python = peer_ports, python
+    def __init__(self, peer_ports: Sequence[str] = ("peer",)) -> None:
+        self.peer_ports = peer_ports
 
     def command(self, spec: NodeSpec) -> Command:
         program, config = f"{spec.data}/echo_node.py", f"{spec.data}/node.json"
         return Command(
-            argv=[self.python, program, config],
+            argv=[spec.python, program, config],
             env={"PYTHONUNBUFFERED": "1"},
             files={program: SOURCE.read_bytes(), config: json.dumps(asdict(spec)).encode()},
         )
@@ -81,12 +80,13 @@ class Talk:
 
 
 async def call(where: Address, request: Mapping[str, Any], wait_s: float = 10.0) -> dict[str, Any]:
-    """One request on a connection of its own."""
-    talk = await Talk.open(where)
-    try:
-        return await talk.ask(request, wait_s)
-    finally:
-        talk.close()
+    """One request on a connection of its own; connecting counts too. Raises as `receive` does."""
+    async with asyncio.timeout(wait_s):
+        talk = await Talk.open(where)
+        try:
+            return await talk.ask(request, wait_s)
+        finally:
+            talk.close()
 
 
 async def wait_until(
