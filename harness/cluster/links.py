@@ -145,9 +145,9 @@ class Links:
         live = [wire for wire in wires if self._is_alive(wire.target)]
         if not live:
             return Effect.skipped("nobody is there to hold a connection")
+        shown = await self._control.call(self._read)
         probes = [await connect(wire.listen) for wire in live]
         try:
-            shown = await self._control.call(self._read)
             await self._control.call(self._drop, wires)
             ends = await asyncio.gather(*(end_of(probe) for probe in probes))
         finally:
@@ -156,7 +156,7 @@ class Links:
         evidence: dict[str, Any] = {**_about(links), "ends": {e: ends.count(e) for e in set(ends)}}
         counted = [shown[w.name]["flows"][UPSTREAM]["connections"] for w in wires if self._is_ours]
         if counted:
-            evidence["connections"] = sum(counted)  # the probes' own included
+            evidence["connections"] = sum(counted)  # without the probes' own
         good = {"reset"} if self._is_ours else {"reset", "closed"}
         return (Effect.observed if set(ends) <= good else Effect.unobserved)(**evidence)
 
