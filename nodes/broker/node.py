@@ -64,7 +64,7 @@ class Node:
     def __init__(self, host: Host, config: NodeConfig, *, clean: bool) -> None:
         self._host, self._config = host, config
         controller = Controller(host, config, clean=clean)
-        replicas = Replicas(host, config, controller, clean=clean)
+        replicas = Replicas(host, config, controller)
         ids = ProducerIds(controller)
         self.context = Context(host, config, controller, replicas, ids, Metrics())
         bytes_max = config.ms("socket.request.max.bytes")

@@ -10,8 +10,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
-from harness.host.contract import Disk
-
 FILE = "leader-epoch-checkpoint"
 UNKNOWN = -1
 
@@ -28,38 +26,33 @@ class Epochs:
     def latest(self) -> int:
         return self.epochs[-1] if self.epochs else UNKNOWN
 
-    def assign(self, epoch: int, start_offset: int) -> None:
-        """Note that `epoch` begins at `start_offset`. An older or equal epoch changes nothing."""
-        if epoch <= self.latest:
+    def assign(self, epoch: int, offset: int) -> None:
+        """Note that the batch at `offset`, the end of the log, is of `epoch`."""
+        if epoch == self.latest or epoch < 0:
             return
-        # Epochs that wrote nothing share their start with the next one: only the last counts.
-        while self.starts and self.starts[-1] >= start_offset:
-            self.starts.pop()
-            self.epochs.pop()
-        self.epochs.append(epoch)
-        self.starts.append(start_offset)
-        self.dirty = True
+        # Epochs that wrote nothing give way: this replica may have led one of them, while the log
+        # goes on in another.
+        self.truncate_to(offset)
+        assert epoch >= self.latest, f"epoch {epoch} at {offset} after {self.latest}"
+        if epoch > self.latest:
+            self.epochs.append(epoch)
+            self.starts.append(offset)
+            self.dirty = True
 
     def end_of(self, epoch: int, log_end: int) -> tuple[int, int]:
         """(largest known epoch ≤ `epoch`, where it ends); (UNKNOWN, UNKNOWN) if there is none.
 
-        An epoch ends where the next one starts; the latest, at the end of the log.
+        An epoch ends where the next one starts; the latest, at the end of the log. One older than
+        all that is known is answered with itself and the first known start. One newer than all is
+        unknown: this replica has not heard of it yet.
         """
-        if epoch == UNKNOWN or not self.epochs:
+        if epoch == UNKNOWN or epoch > self.latest:
             return UNKNOWN, UNKNOWN
-        if epoch > self.latest:
-            return UNKNOWN, UNKNOWN  # this replica has not heard of it yet
         place = bisect_right(self.epochs, epoch) - 1
         if place < 0:
-            # Older than all that is known: it ends where the first known one starts.
             return epoch, self.starts[0]
         end = self.starts[place + 1] if place + 1 < len(self.starts) else log_end
         return self.epochs[place], end
-
-    def start_of(self, epoch: int) -> int | None:
-        """Where `epoch` began, if it is known exactly."""
-        place = bisect_right(self.epochs, epoch) - 1
-        return self.starts[place] if place >= 0 and self.epochs[place] == epoch else None
 
     def at(self, offset: int) -> int:
         """The epoch that wrote `offset`."""
@@ -84,22 +77,21 @@ class Epochs:
             self.dirty = True
 
     def dump(self) -> bytes:
+        """The text of the checkpoint file."""
         lines = [f"{e} {s}" for e, s in zip(self.epochs, self.starts, strict=True)]
         return "\n".join(("0", str(len(lines)), *lines, "")).encode()
 
     @staticmethod
-    def load(disk: Disk, folder: str) -> Epochs:
-        """From the checkpoint; empty if there is none or it is not readable (it is rebuilt)."""
-        try:
-            version, count, *lines = disk.read(f"{folder}/{FILE}").decode().split("\n")
-            pairs = [tuple(map(int, line.split())) for line in lines if line]
-            if int(version) != 0 or int(count) != len(pairs):
-                return Epochs()
-            found = Epochs([e for e, _ in pairs], [s for _, s in pairs])
-            found._check()
-        except (FileNotFoundError, ValueError, UnicodeDecodeError, AssertionError):
-            return Epochs()
-        return found
+    def load(data: bytes) -> Epochs:
+        """From the checkpoint file. Raises ValueError if it is not one."""
+        version, count, *lines = data.decode().split("\n")
+        pairs = [line.split() for line in lines if line]
+        if int(version) != 0 or int(count) != len(pairs):
+            raise ValueError("version or count is wrong")
+        epochs, starts = [int(e) for e, _ in pairs], [int(s) for _, s in pairs]
+        if epochs != sorted(set(epochs)) or starts != sorted(set(starts)):
+            raise ValueError("epochs and their starts ascend")
+        return Epochs(epochs, starts)
 
     def _check(self) -> None:
         assert len(self.epochs) == len(self.starts)

@@ -1,213 +1,247 @@
-"""One segment of a log: `BASE.log`, its sparse offset index and its time index.
+"""One segment of a log: the file `BASE.log` of batches back to back, and its indexes.
 
-    BASE.log         batches, back to back
-    BASE.index       per index interval: offset − BASE (int32), position (int32)
-    BASE.timeindex   per index interval: largest timestamp so far (int64), its offset − BASE (int32)
-
-The indexes are kept in memory and written when the segment is rolled or closed: reading all batch
-headers of a segment gives them back, which is what opening does, so that a lost or wrong index file
-can do no harm.
+A read costs a bisection of the sparse index and a look at the batches of at most one index
+interval; where recent batches begin is remembered, so a reader at the tail does not even do that.
+An index entry is believed only when a batch stands where it points; else the index is made anew.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
-from struct import Struct
 
 from harness.host.contract import Disk, File
-from nodes.broker.log.batch import (
-    HEADER_SIZE,
-    Batch,
-    CorruptBatch,
-    check_crc,
-    read_header,
-)
+from nodes.broker.log.batch import HEADER_SIZE, Batch, Buffer, check_crc, read_header
+from nodes.broker.log.errors import CorruptBatch
+from nodes.broker.log.index import Index
 
-_INDEX = Struct(">ii")
-_TIME = Struct(">qi")
-WALK_BYTES = 1 << 20
-"""How much is read at once while headers are walked."""
+SUFFIXES = ("log", "index", "timeindex")
+MAX_BYTES = 2**31 - 1
+"""Positions and relative offsets are 31 bits in the index files."""
 
-SMALL_BATCH = 1 << 16
-"""A batch up to this size is read whole to get its header: one read instead of two."""
+NEVER = 2**63 - 1
+_NEAR_BYTES = 1 << 13
+"""How much is read at once to find a batch within an index interval (4 KiB by default)."""
+
+_WALK_BYTES = 1 << 20
+"""How much is read at once when many batches are walked."""
+
+_REMEMBERED = 64
+"""How many places of recent batches are remembered."""
 
 
 class Segment:
-    """The batches from `base` on, up to `end`.
+    """The batches from offset `base` up to `end`.
 
     Attributes:
-        end: the next offset. size: bytes of whole batches in the file.
-        max_timestamp: the largest of all batches, -1 if empty; max_timestamp_offset: its batch's
-            last offset.
+        end: the next offset. size: bytes of whole batches. first_timestamp: the largest timestamp
+            of the first batch, None while empty.
     """
 
-    def __init__(self, disk: Disk, folder: str, base: int, index_interval: int) -> None:
-        self._disk, self._folder = disk, folder
+    def __init__(self, disk: Disk, folder: str, base: int, interval_bytes: int) -> None:
+        self._disk, self._interval_bytes = disk, interval_bytes
+        self.stem = f"{folder}/{base:020d}"
         self.base = self.end = base
         self.size = 0
-        self.max_timestamp = self.max_timestamp_offset = -1
-        self._interval = index_interval
-        self._offsets: list[int] = []
-        self._positions: list[int] = []
-        self._times: list[tuple[int, int]] = []
-        self._since_entry = 0
-        self.file: File = disk.open(self.path("log"), create=True)
+        self.first_timestamp: int | None = None
+        self.index = Index(base, interval_bytes)
+        self._places: dict[int, int] = {}
+        self.file: File = disk.open(f"{self.stem}.log", create=True)
 
-    def path(self, suffix: str) -> str:
-        return f"{self._folder}/{self.base:020d}.{suffix}"
+    @property
+    def max_timestamp(self) -> int:
+        return self.index.max_timestamp
 
-    def append(
-        self, data: bytes | bytearray | memoryview, batches: list[tuple[int, Batch]]
-    ) -> None:
-        """Write whole batches whose offsets are patched. Raises OSError; then nothing counts."""
+    # -- appending ---------------------------------------------------------------------------
+
+    def append(self, data: Buffer, found: list[Batch]) -> None:
+        """Write whole batches, whose headers are `found`. Raises OSError; then nothing counts."""
         position = self.size
-        self.file.write_at(position, data)
-        for at, batch in batches:
-            self._note(position + at, batch)
-        self.size = position + len(data)
+        try:
+            self.file.write_at(position, data)
+        except OSError:
+            # Part of it may be there. It is cut off now, so that it cannot come to stand behind a
+            # shorter batch and be taken for one of the log after a crash.
+            self.file.truncate(position)
+            raise
+        self._remember(self.end, position)
+        for batch in found:
+            self.note(position, batch)
+            position += batch.size
+        self.size = position
 
-    def _note(self, position: int, batch: Batch) -> None:
-        if self._since_entry >= self._interval or not self._offsets:
-            self._offsets.append(batch.base_offset)
-            self._positions.append(position)
-            self._times.append((self.max_timestamp, self.max_timestamp_offset))
-            self._since_entry = 0
-        self._since_entry += batch.size
-        if batch.max_timestamp > self.max_timestamp:
-            self.max_timestamp = batch.max_timestamp
-            self.max_timestamp_offset = batch.last_offset
+    def note(self, position: int, batch: Batch) -> None:
+        if self.first_timestamp is None:
+            self.first_timestamp = batch.max_timestamp
+        self.index.note(position, batch)
         self.end = batch.next_offset
 
-    def recover(self, crc_from: int) -> Iterator[Batch]:
-        """Walk all batches, rebuilding indexes; cut the file at the first that is not right.
+    def _remember(self, offset: int, position: int) -> None:
+        places = self._places
+        places[offset] = position
+        if len(places) > _REMEMBERED:
+            del places[next(iter(places))]
 
-        Batches that end at or before offset `crc_from` were synced: only their headers are read.
-        Yields each batch that is kept.
-        """
-        size = self.file.size()
-        position = 0
-        while position < size:
-            try:
-                batch = self._whole(position, size, crc_from)
-            except CorruptBatch:
-                break
-            if batch.base_offset < self.end:
-                break  # offsets ascend; anything else is old bytes of a longer life
-            self._note(position, batch)
-            position += batch.size
-            self.size = position
-            yield batch
-        self.size = position
-        if position < size:
-            self.file.truncate(position)
-
-    def _whole(self, position: int, size: int, crc_from: int) -> Batch:
-        batch = read_header(self.file.read_at(position, HEADER_SIZE))
-        if position + batch.size > size:
-            raise CorruptBatch("cut short")
-        if batch.next_offset > crc_from:
-            check_crc(self.file.read_at(position, batch.size), 0, batch.size)
-        return batch
+    # -- reading -----------------------------------------------------------------------------
 
     def position_of(self, offset: int) -> int:
-        """Where the batch that holds `offset` (or the next one after it) begins."""
+        """Where the batch that holds `offset`, or else the next one after it, begins."""
         if offset >= self.end:
             return self.size
-        place = bisect_right(self._offsets, offset) - 1
-        position = self._positions[place] if place >= 0 else 0
-        for at, batch in self._walk(position):
+        known = self._places.get(offset)
+        if known is not None:
+            return known
+        try:
+            position = self._find(offset)
+        except CorruptBatch:
+            self._index_again()
+            position = self._find(offset)
+        self._remember(offset, position)
+        return position
+
+    def _find(self, offset: int) -> int:
+        for at, batch in self._walk_from(self.index.place_of_offset(offset)):
             if batch.next_offset > offset:
                 return at
-        return self.size
+        raise CorruptBatch(f"offset {offset} is not found in {self.stem}.log")
 
-    def read(self, position: int, max_bytes: int, end: int, at_least_one: bool) -> bytes:
-        """Whole batches from `position` up to position `end`, within `max_bytes`."""
+    def _walk_from(self, place: int) -> Iterator[tuple[int, Batch]]:
+        """The batches from an entry of the index on, if there is one where it points."""
+        position, last_offset = self.index.entry(place)
+        for at, batch in self.walk(position, _NEAR_BYTES):
+            if last_offset is not None and batch.last_offset != last_offset:
+                raise CorruptBatch(f"{self.stem}.index points to no batch at {position}")
+            last_offset = None
+            yield at, batch
+
+    def read(self, position: int, end: int, max_bytes: int, at_least_one: bool) -> bytes:
+        """Whole batches of the bytes from `position` to `end`, at most `max_bytes` of them, except
+        that a first batch over it comes whole if `at_least_one`."""
         limit = min(end, position + max_bytes)
         if limit < end:
-            place = bisect_right(self._positions, limit) - 1
-            cut = max(self._positions[place] if place >= 0 else position, position)
-            for at, batch in self._walk(cut):
-                if at + batch.size > limit:
-                    break
-                cut = at + batch.size
-            if cut == position and at_least_one:
-                header = read_header(self.file.read_at(position, HEADER_SIZE))
-                cut = position + header.size
-            limit = cut
+            try:
+                limit = self._whole(position, end, limit, at_least_one)
+            except CorruptBatch:
+                self._index_again()
+                limit = self._whole(position, end, limit, at_least_one)
         return self.file.read_at(position, limit - position) if limit > position else b""
 
-    def truncate(self, offset: int) -> None:
-        """Drop the batch that holds `offset` and all after it."""
-        position = self.position_of(offset)
-        self.file.truncate(position)
-        self.size = position
-        keep = bisect_right(self._positions, position - 1)
-        self.end = self.base
-        del self._offsets[keep:], self._positions[keep:], self._times[keep:]
-        # The last entry knows the maximum before it; the rest is walked again.
-        start = 0
-        self.max_timestamp = self.max_timestamp_offset = -1
-        if keep:
-            start = self._positions.pop()
-            self._offsets.pop()
-            self.max_timestamp, self.max_timestamp_offset = self._times.pop()
-        self._since_entry = self._interval
-        for at, batch in self._walk(start):
-            self._note(at, batch)
+    def _whole(self, position: int, end: int, limit: int, at_least_one: bool) -> int:
+        """The end of the last batch that ends at or before `limit`."""
+        place = self.index.place_of_position(limit)
+        near = self.index.entry(place)[0] > position
+        walk = self._walk_from(place) if near else self.walk(position, _NEAR_BYTES)
+        for at, batch in walk:
+            after = at + batch.size
+            if after > limit:
+                return min(after, end) if at == position and at_least_one else at
+            self._remember(batch.next_offset, after)
+        return end
 
-    def offset_for_time(self, timestamp: int) -> tuple[Batch, bytes] | None:
-        """The first batch whose maximum timestamp is at least `timestamp`, and its bytes."""
+    def first_since(self, timestamp: int, from_offset: int) -> Iterator[tuple[Batch, bytes]]:
+        """The batches from `from_offset` on that may hold a record at or after `timestamp` (ms)."""
         if self.max_timestamp < timestamp:
-            return None
-        place = max(bisect_right([t for t, _ in self._times], timestamp - 1) - 1, 0)
-        for at, batch in self._walk(self._positions[place] if self._positions else 0):
+            return
+        start = max(self.index.offset_before_time(timestamp), from_offset)
+        for at, batch in self.walk(self.position_of(start)):
             if batch.max_timestamp >= timestamp:
-                return batch, self.file.read_at(at, batch.size)
-        return None
+                yield batch, self.file.read_at(at, batch.size)
 
-    def headers(self, from_offset: int) -> Iterator[Batch]:
-        """The batches from the one that holds `from_offset` on."""
-        return (batch for _, batch in self._walk(self.position_of(from_offset)))
+    def walk(
+        self, position: int, window_bytes: int = _WALK_BYTES, *, crc_from: int = NEVER
+    ) -> Iterator[tuple[int, Batch]]:
+        """(position, header) of the batches from `position` on, up to `size`.
 
-    def _walk(self, position: int) -> Iterator[tuple[int, Batch]]:
+        The CRC of those that hold an offset from `crc_from` on is checked.
+
+        Raises:
+            CorruptBatch: at the first that is not whole or not right.
+        """
         window, at = b"", position  # bytes of the file from `at` on
         while position < self.size:
-            if position - at + HEADER_SIZE > len(window):
-                window, at = self.file.read_at(position, SMALL_BATCH), position
-            batch = read_header(window, position - at)
+            here = position - at
+            if here + HEADER_SIZE > len(window):
+                window, at, here = self._window(position, window_bytes), position, 0
+            batch = read_header(window, here)
+            if position + batch.size > self.size:
+                raise CorruptBatch(f"a batch of {batch.size} bytes is cut short")
+            if batch.next_offset > crc_from:
+                if here + batch.size > len(window):
+                    more = max(window_bytes, batch.size)
+                    window, at, here = self._window(position, more), position, 0
+                check_crc(window, here, batch.size)
             yield position, batch
             position += batch.size
 
+    def _window(self, position: int, size: int) -> bytes:
+        return self.file.read_at(position, min(size, self.size - position))
+
+    # -- cutting and mending -----------------------------------------------------------------
+
+    def load_index(self, below: int) -> int:
+        """Take what the index files say of batches before offset `below`.
+
+        Returns where batches must be noted from. Raises CorruptBatch: there are none at all.
+        """
+        position = self.index.load(self._disk, self.stem, below, self.size)
+        if not position:
+            return 0
+        try:
+            last = self.index.place_of_position(position)
+            next(self._walk_from(last))
+            self.first_timestamp = next(self.walk(0))[1].max_timestamp
+        except CorruptBatch:
+            self.index = Index(self.base, self._interval_bytes)  # it points to no batch
+            return 0
+        return position
+
+    def truncate(self, offset: int) -> None:
+        """Drop the batch that holds `offset` and all after it. Durable after `file.fsync`."""
+        position = self.position_of(offset)
+        self.file.truncate(position)
+        self.size = position
+        self._places.clear()
+        self._note_from(self.index.cut(position))
+
+    def _note_from(self, position: int) -> None:
+        if not self.size:
+            self.first_timestamp = None
+        self.end = self.base
+        for at, batch in self.walk(position):
+            self.note(at, batch)
+
+    def _index_again(self) -> None:
+        """The index was wrong: make it anew from all headers."""
+        index = Index(self.base, self._interval_bytes)
+        for at, batch in self.walk(0):
+            index.note(at, batch)
+        self.index = index
+        self._places.clear()
+
     def write_indexes(self) -> None:
-        """Store the index files, for other tools and for people."""
-        entries = zip(self._offsets, self._positions, strict=True)
-        index = b"".join(_INDEX.pack(o - self.base, p) for o, p in entries)
-        times = b"".join(_TIME.pack(t, max(o - self.base, 0)) for t, o in self._times[1:] if t >= 0)
-        for suffix, data in (("index", index), ("timeindex", times)):
-            file = self._disk.open(self.path(suffix), create=True)
-            try:
-                file.truncate(len(data))
-                file.write_at(0, data)
-            finally:
-                file.close()
+        self.index.write(self._disk, self.stem)
+
+    async def sync_indexes(self) -> None:
+        await self.index.sync(self._disk, self.stem)
 
     def close(self) -> None:
         self.file.close()
 
     def remove(self) -> None:
+        """Delete the files; their names are gone for good after `fsync_dir`."""
         self.close()
-        for suffix in ("log", "index", "timeindex", "snapshot"):
-            if self._disk.exists(self.path(suffix)):
-                self._disk.remove(self.path(suffix))
+        for suffix in SUFFIXES:
+            if self._disk.exists(f"{self.stem}.{suffix}"):
+                self._disk.remove(f"{self.stem}.{suffix}")
 
     def _check(self) -> None:
-        """Every invariant; reads all headers."""
-        position, end = 0, self.base
-        for at, batch in self._walk(0):
+        """Every invariant; reads the whole file."""
+        end, position, newest = self.base, 0, -1
+        for at, batch in self.walk(0, crc_from=0):
             assert at == position and batch.base_offset >= end
+            assert self.position_of(batch.base_offset) == at
             position, end = at + batch.size, batch.next_offset
+            newest = max(newest, batch.max_timestamp)
         assert position == self.size == self.file.size()
-        assert end == self.end
-        assert all(a < b for a, b in zip(self._offsets, self._offsets[1:], strict=False))
-        assert len(self._offsets) == len(self._positions) == len(self._times)
+        assert (end, newest) == (self.end, self.max_timestamp)
+        assert (self.first_timestamp is None) == (self.size == 0)
+        self.index._check()

@@ -50,7 +50,7 @@ class Broker:
         )
         self.quorum = Quorum(ME)
         quorum: Any = self.quorum
-        replicas = Replicas(host, config, quorum, clean=True)
+        replicas = Replicas(host, config, quorum)
         self.context = Context(host, config, quorum, replicas, ProducerIds(quorum), Metrics())
 
     async def start(self) -> None:

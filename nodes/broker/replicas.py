@@ -1,0 +1,375 @@
+"""All replicas of this broker: kept as the metadata says, and their ISRs kept as they are.
+
+Nothing is led or followed before *this process'* registration is in the metadata: until then the
+metadata may name this broker as a leader or in-sync replica for what an earlier process had, and
+this one may have lost with the power (KIP-903).
+
+To open a log takes time, and the metadata may change meanwhile. So each partition that is missing
+here has a task that opens it, removes what stands in its way, and takes the role that the metadata
+gives it *then*; one task at a time for each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from typing import Any
+
+import msgspec
+
+from harness.host.contract import Host
+from nodes.broker.config import NodeConfig
+from nodes.broker.controller.controller import Controller
+from nodes.broker.errors import BrokerError, Code
+from nodes.broker.fetcher import Fetcher
+from nodes.broker.log.config import LogConfig
+from nodes.broker.log.errors import Damaged, WrongTopic
+from nodes.broker.log.log import Log, remove_folder
+from nodes.broker.metadata import NO_LEADER, MetadataImage, PartitionState
+from nodes.broker.partition import Partition
+
+LOGS = "logs"
+CHECKPOINT = "logs/replication-offset-checkpoint"
+Key = tuple[str, int]
+
+_DEFINITE = frozenset({Code.INELIGIBLE_REPLICA, Code.INVALID_REQUEST})
+"""Refusals that say that the change was not made, by this request or an earlier one like it."""
+
+
+class Replicas:
+    """Partitions by (topic, number)."""
+
+    def __init__(self, host: Host, config: NodeConfig, controller: Controller) -> None:
+        self._host, self._config, self._controller = host, config, controller
+        self.partitions: dict[Key, Partition] = {}
+        self._checkpointed: dict[str, int] = {}
+        self._fetchers: dict[int, Fetcher] = {}
+        self._asking: set[Key] = set()
+        self._settling: set[Key] = set()
+        self._leaving: dict[Key, list[Partition]] = {}
+        self._unusable: dict[Key, int] = {}  # at which partition epoch it could not be opened
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._swept = False
+
+    async def start(self) -> None:
+        """Raises OSError."""
+        self._host.disk.mkdir(LOGS)
+        await self._host.disk.fsync_dir()
+        with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
+            self._checkpointed = msgspec.json.decode(
+                self._host.disk.read(CHECKPOINT), type=dict[str, int]
+            )
+        self._controller.subscribe(self._on_image)
+        for work in (self._shrink_for_ever(), self._checkpoint_for_ever(), self._retain_for_ever()):
+            self._spawn(work)
+
+    async def close(self, *, clean: bool) -> None:
+        """Stop; with `clean`, store everything so that the next start can believe it.
+
+        Raises:
+            OSError: not all was stored; then the end was not clean.
+        """
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(f.close() for f in self._fetchers.values()))
+        for partition in self.partitions.values():
+            partition.close()
+        for partition in self.partitions.values():
+            if clean and partition.offline is None:
+                await partition.log.close()
+            else:
+                partition.log.abandon()
+        if clean:
+            await self._store_watermarks()
+
+    def get(self, topic: str, number: int) -> Partition:
+        """Raises BrokerError: this broker has no such replica."""
+        partition = self.partitions.get((topic, number))
+        if partition is None:
+            known = self._controller.image.partition(topic, number)
+            if known is None:
+                raise BrokerError(Code.UNKNOWN_TOPIC_OR_PARTITION)
+            if (topic, number) in self._unusable:
+                raise BrokerError(Code.KAFKA_STORAGE_ERROR, "its log cannot be opened")
+            raise BrokerError(Code.NOT_LEADER_OR_FOLLOWER)
+        return partition
+
+    def min_isr(self, topic: str) -> int:
+        return int(self._controller.image.config(topic, "min.insync.replicas", "1"))
+
+    # -- as the metadata says ----------------------------------------------------------------
+
+    def _on_image(self, old: MetadataImage, new: MetadataImage) -> None:
+        if not self._is_registered(new):
+            return
+        wanted = {
+            (topic.name, state.partition): state
+            for topic in new.topics.values()
+            for state in topic.partitions
+            if self._config.id in state.replicas
+        }
+        if not self._swept:
+            self._sweep({_folder(key) for key in wanted})
+        for key in [*self.partitions, *(key for key in wanted if key not in self.partitions)]:
+            partition, state = self.partitions.get(key), wanted.get(key)
+            if partition is None or state is None or state.topic_id != partition.state.topic_id:
+                self._settle_soon(key)
+            elif partition.state is not state:
+                self._take_role(partition, state)
+        self._configure(old, new)
+        self._assign_fetchers()
+
+    def _is_registered(self, image: MetadataImage) -> bool:
+        own = image.brokers.get(self._config.id)
+        epoch = self._controller.broker_epoch
+        return own is not None and epoch != 0 and own.epoch == epoch
+
+    def _take_role(self, partition: Partition, state: PartitionState) -> None:
+        if state.leader == self._config.id:
+            partition.lead(state)
+        else:
+            partition.follow(state)
+
+    def _wanted(self, key: Key) -> PartitionState | None:
+        """The partition as it is now, if this broker is to have a replica of it."""
+        state = self._controller.image.partition(*key)
+        return state if state is not None and self._config.id in state.replicas else None
+
+    def _settle_soon(self, key: Key) -> None:
+        """Drop what is not wanted now; what is wanted is opened in time."""
+        partition, state = self.partitions.get(key), self._wanted(key)
+        if partition is not None:
+            del self.partitions[key]
+            partition.close()
+            self._leaving.setdefault(key, []).append(partition)
+        elif state is not None and self._unusable.get(key) == state.partition_epoch:
+            return  # nothing has changed since it could not be opened
+        if key not in self._settling:
+            self._settling.add(key)
+            self._spawn(self._settle(key))
+
+    async def _settle(self, key: Key) -> None:
+        try:
+            while True:
+                for partition in self._leaving.pop(key, ()):
+                    await self._remove(partition)
+                state = self._wanted(key)
+                if state is None:
+                    return
+                opened = await self._open(key, state)
+                if opened is None:
+                    continue
+                # From here on nothing waits: the role is the one of the newest metadata.
+                state, log = opened
+                now = self._wanted(key)
+                partition = self._partition(key, state, log)
+                if now is None or now.topic_id != state.topic_id:
+                    self._leaving.setdefault(key, []).append(partition)
+                    continue
+                self.partitions[key] = partition
+                log.config = self._log_config(key[0])
+                self._take_role(partition, now)
+                self._assign_fetchers()
+                return
+        except (OSError, Damaged) as error:
+            state = self._wanted(key)
+            self._unusable[key] = state.partition_epoch if state is not None else -1
+            self._host.log("partition.unusable", folder=_folder(key), error=f"{error!r}")
+        finally:
+            self._settling.discard(key)
+
+    async def _open(self, key: Key, state: PartitionState) -> tuple[PartitionState, Log] | None:
+        """None if what was there had to go first. Raises Damaged, OSError."""
+        folder = f"{LOGS}/{_folder(key)}"
+        try:
+            log = await Log.open(
+                self._host.disk,
+                folder,
+                self._log_config(key[0]),
+                now_ms=self._host.clock.wall_ns() // 1_000_000,
+                topic_id=state.topic_id,
+            )
+        except WrongTopic as error:
+            self._host.log("partition.deleted", folder=folder, reason=str(error))
+            remove_folder(self._host.disk, folder)
+            return None
+        except Damaged as error:
+            now = self._wanted(key)
+            if now is None or self._config.id in now.isr or now.leader == NO_LEADER:
+                raise  # others may need it, or count on it
+            self._host.log("partition.given-up", folder=folder, reason=str(error))
+            remove_folder(self._host.disk, folder)
+            return None
+        found = log.recovered
+        if found.verified or found.changed:
+            self._host.log(
+                "partition.recovered",
+                folder=folder,
+                end=log.end_offset,
+                verified=found.verified,
+                cut_bytes=found.cut_bytes,
+                dropped_segments=found.dropped,
+            )
+        return state, log
+
+    def _partition(self, key: Key, state: PartitionState, log: Log) -> Partition:
+        hw = self._checkpointed.get(_folder(key), log.start_offset)
+        return Partition(self._host, self._config.id, state, log, hw)
+
+    async def _remove(self, partition: Partition) -> None:
+        await partition.log.remove()
+        self._host.log("partition.removed", partition=partition.name)
+
+    def _sweep(self, wanted: set[str]) -> None:
+        """Delete the logs of topics that were deleted while this broker was away."""
+        self._swept = True
+        for name in self._host.disk.listdir(LOGS):
+            folder = f"{LOGS}/{name}"
+            if self._host.disk.is_dir(folder) and name not in wanted:
+                self._host.disk.rmtree(folder)
+
+    def _log_config(self, topic: str) -> LogConfig:
+        image = self._controller.image
+        state = image.topics.get(topic)
+        try:
+            return LogConfig.of({**image.broker_configs, **(state.configs if state else {})})
+        except ValueError as error:
+            self._host.log("partition.misconfigured", topic=topic, error=str(error))
+            return LogConfig()
+
+    def _configure(self, old: MetadataImage, new: MetadataImage) -> None:
+        everyone = old.broker_configs != new.broker_configs
+        for (topic, _), partition in self.partitions.items():
+            before, after = old.topics.get(topic), new.topics[topic]
+            if everyone or before is None or before.configs is not after.configs:
+                partition.log.config = self._log_config(topic)
+
+    def _assign_fetchers(self) -> None:
+        """One fetcher a leader; each learns which partitions to fetch from it."""
+        by_leader: dict[int, list[Partition]] = {}
+        for partition in self.partitions.values():
+            leader = partition.state.leader
+            if leader not in (NO_LEADER, self._config.id) and partition.offline is None:
+                by_leader.setdefault(leader, []).append(partition)
+        ids = {number: name for name, number in self._config.peer_ids.items()}
+        for leader in by_leader:
+            if leader not in self._fetchers and leader in ids:
+                address = self._config.peers[ids[leader]]["peer"]
+                fetcher = Fetcher(self._host, self._config, self._controller, leader, address)
+                self._fetchers[leader] = fetcher
+        for leader, fetcher in self._fetchers.items():
+            fetcher.assign(by_leader.get(leader, []))
+
+    # -- the ISR -----------------------------------------------------------------------------
+
+    def note_fetch(self, partition: Partition, replica: int, epoch: int, offset: int) -> None:
+        """A follower fetched; let it into the ISR when it has caught up. Raises BrokerError."""
+        partition.fetched(replica, epoch, offset)
+        if partition.may_join(replica) and self._controller.image.active(replica):
+            self._ask(partition, (*partition.state.isr, replica), joining=(replica,))
+
+    async def _shrink_for_ever(self) -> None:
+        lag_ns = self._config.ms("replica.lag.time.max.ms") * 1_000_000
+        while True:
+            await asyncio.sleep(lag_ns / 2e9)
+            for partition in list(self.partitions.values()):
+                gone = partition.laggards(lag_ns)
+                if gone:
+                    self._ask(partition, tuple(r for r in partition.state.isr if r not in gone))
+
+    def _ask(
+        self, partition: Partition, isr: tuple[int, ...], joining: tuple[int, ...] = ()
+    ) -> None:
+        """Ask the controller for another ISR, one request a partition at a time."""
+        key = partition.state.topic, partition.state.partition
+        if key in self._asking:
+            return
+        self._asking.add(key)
+        # From here on the high watermark waits for them, too: the controller may count them first.
+        partition.joining = joining
+        self._spawn(self._alter(key, partition, partition.state, isr))
+
+    async def _alter(
+        self, key: Key, partition: Partition, state: PartitionState, isr: tuple[int, ...]
+    ) -> None:
+        """Ask until the metadata has moved on, or until it is certain that it will not.
+
+        A request that timed out may be committed yet, one that succeeded is not applied here yet:
+        `joining` must stand until the partition's next state is known, which then has it or proves
+        that it came too late.
+        """
+        epochs = {r: p.broker_epoch for r, p in partition.progress.items() if r in isr}
+        try:
+            while partition.leads_as(state):
+                try:
+                    after = await self._controller.alter_partition(state, isr, epochs)
+                except BrokerError as error:
+                    if error.code is Code.REQUEST_TIMED_OUT:
+                        continue
+                    self._host.log(
+                        "partition.isr-refused", partition=partition.name, error=str(error)
+                    )
+                    unchanged = error.code in _DEFINITE
+                else:
+                    unchanged = after.partition_epoch == state.partition_epoch
+                if unchanged:
+                    if partition.leads_as(state):
+                        partition.joining = ()
+                        partition.advance()
+                    return
+                await partition.wait_changed(state)
+        finally:
+            self._asking.discard(key)
+
+    # -- upkeep ------------------------------------------------------------------------------
+
+    async def _checkpoint_for_ever(self) -> None:
+        pause_s = self._config.ms("replica.high.watermark.checkpoint.interval.ms") / 1000
+        while True:
+            await asyncio.sleep(pause_s)
+            try:
+                await self._store_watermarks()
+            except OSError as error:
+                self._host.log("checkpoint.failed", error=str(error))
+            for partition in list(self.partitions.values()):
+                await self._keep(partition)
+
+    async def _keep(self, partition: Partition) -> None:
+        if partition.offline is not None or partition.closed:
+            return
+        try:
+            await partition.flush_if_due()
+            await partition.log.checkpoint()
+        except BrokerError:
+            pass  # the disk; the partition is offline and says so
+        except OSError as error:
+            partition.fail(error)
+
+    async def _store_watermarks(self) -> None:
+        marks = {partition.name: partition.hw for partition in self.partitions.values()}
+        if marks != self._checkpointed:
+            await self._host.disk.replace(CHECKPOINT, msgspec.json.encode(marks))
+            self._checkpointed = marks
+
+    async def _retain_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.ms("log.retention.check.interval.ms") / 1000)
+            for partition in list(self.partitions.values()):
+                partition.retain(self._config.ms("producer.id.expiration.ms"))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:  # a bug of ours: it must not go by in silence
+            self._host.log("replicas.failed", task=task.get_name(), error=f"{error!r}")
+
+
+def _folder(key: Key) -> str:
+    return f"{key[0]}-{key[1]}"
