@@ -19,7 +19,7 @@ Called by `harness.guarantees` (is there a cause?) and `harness.coverage` (what 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,7 +84,7 @@ def spells(history: History) -> list[Spell]:
         reader.take(begun, ended)
     end = int(history.time.max()) if len(history) else 0
     reader.end_all(end)
-    return sorted(reader.found, key=lambda spell: (spell.begin, spell.position))
+    return sorted(reader.found, key=lambda s: (s.begin, s.position, s.node or ""))
 
 
 def operations(history: History) -> Iterator[tuple[Op, Op | None]]:
@@ -103,22 +103,28 @@ class _Reader:
         self._on: list[Spell] = []
 
     def take(self, begun: Op, ended: Op | None) -> None:
-        time = (ended or begun).time
-        f = begun.f
+        time, f = (ended or begun).time, begun.f
+        heals = f in HEALERS.values() or f.startswith("stop-")
         if f == "phase":
             if begun.value == "heal" and ended is not None and _says(ended, "at", "end"):
                 self.end_all(time)
-        elif f in HEALERS.values():
-            nodes = _nodes(begun.value)
-            kinds = {kind for kind, healer in HEALERS.items() if healer == f} | {"crash"}
-            self._end(
-                time, lambda spell: spell.kind in kinds and (not nodes or spell.node in nodes)
-            )
+        elif heals and _effect(ended).get("outcome") == "failed":
+            pass  # nobody knows what it mended
         elif f.startswith("stop-"):
             kind = f.removeprefix("stop-")
             self._end(time, lambda spell: spell.kind == kind)
+        elif heals:
+            self._mend(f, _nodes(begun.value), _effect(ended), time)
         elif f not in MARKS:
             self._begin(begun, ended)
+
+    def _mend(
+        self, healer: str, nodes: Collection[str], effect: Mapping[str, Any], time: int
+    ) -> None:
+        """Nodes are up again, but for those that a probe saw down; all if none is named."""
+        kinds = {kind for kind, by in HEALERS.items() if by == healer} | {"crash"}
+        up = {node for node in nodes if _outcome(effect, node) != "unobserved"}
+        self._end(time, lambda spell: spell.kind in kinds and (not nodes or spell.node in up))
 
     def end_all(self, time: int) -> None:
         self._end(time, lambda spell: True)
@@ -155,7 +161,7 @@ def _applied(kind: str, begun: Op, ended: Op | None) -> Iterator[Spell]:
     elif nodes := _nodes(begun.value):
         roles = (ended.extra or {}).get("roles", {}) if ended is not None else {}
         for node in nodes:
-            if not _skipped(effect, node):
+            if _outcome(effect, node) != "skipped":
                 yield replace(spell, node=node, roles=tuple(roles.get(node, ())))
     else:
         yield spell
@@ -170,10 +176,11 @@ def _crash(spell: Spell, value: Any) -> Spell:
     return replace(spell, begin=begin, node=node if isinstance(node, str) else None)
 
 
-def _skipped(effect: Mapping[str, Any], node: str) -> bool:
+def _outcome(effect: Mapping[str, Any], node: str) -> Any:
+    """What came of it at one node of several, if the effect says so."""
     evidence = effect.get("evidence")
     seen = evidence.get(node) if isinstance(evidence, Mapping) else None
-    return isinstance(seen, Mapping) and seen.get("outcome") == "skipped"
+    return seen.get("outcome") if isinstance(seen, Mapping) else None
 
 
 def _effect(ended: Op | None) -> Mapping[str, Any]:
