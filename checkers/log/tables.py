@@ -239,7 +239,8 @@ def _states(process: Ints, is_subscription: Bools, tells: Bools) -> Bools:
     """Whether the process is subscribed after each event; some leave it as it was."""
     place = np.arange(len(process))
     told = np.maximum.accumulate(np.where(tells, place, -1)) if len(place) else place
-    return (told >= 0) & is_subscription[told] & (process[told] == process)
+    state: Bools = (told >= 0) & is_subscription[told] & (process[told] == process)
+    return state
 
 
 def _kept(history: History, position: int) -> Iterator[Any]:

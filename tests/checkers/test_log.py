@@ -327,10 +327,15 @@ def test_sends_of_one_operation_may_have_others_between_them() -> None:
 
 
 def test_sends_of_one_operation_to_several_keys_are_several_sequences() -> None:
-    mops = [["send", 0, [5, 1]], ["send", 1, [2, 1]], ["send", 0, [6, 2]], ["send", 1, [3, 2]]]
+    mops: list[Any] = [
+        ["send", 0, [5, 1]],
+        ["send", 1, [2, 1]],
+        ["send", 0, [6, 2]],
+        ["send", 1, [3, 2]],
+    ]
     history = History.of(
         [
-            Op(0, 0, Kind.INVOKE, 0, "send", [["send", k, v] for _, k, (_, v) in mops]),  # type: ignore[misc]
+            Op(0, 0, Kind.INVOKE, 0, "send", [[f, key, told[1]] for f, key, told in mops]),
             Op(1, 1, Kind.OK, 0, "send", mops),
         ]
     )
@@ -369,7 +374,8 @@ def jumped(*between: str, extra: dict[int, dict[str, Any]] | None = None) -> lis
     ]
 
 
-ANY, NONE = [{"poll-skip": 1}, {"nonmonotonic-poll": 1}], [{}, {}]
+ANY = [{"poll-skip": 1}, {"nonmonotonic-poll": 1}]
+NONE: list[dict[str, int]] = [{}, {}]
 
 
 def test_a_key_that_a_process_let_go_of_may_be_read_from_anywhere() -> None:

@@ -1,0 +1,54 @@
+"""A node that ends by itself is found; clients and nodes that end on purpose are not."""
+
+from __future__ import annotations
+
+from checkers import crash
+from harness.history import History
+from harness.op import Kind, Op
+from harness.verdict import Outcome
+from tests.checkers.witnesses import STRICT, all_stand
+
+
+def mark(f: str, value: object) -> list[Op]:
+    """What the run journals: both events of an operation of the nemesis."""
+    return [Op(0, 50, Kind.INFO, "nemesis", f, value)] * 2
+
+
+def crashed(node: str, log: str = "") -> list[Op]:
+    return mark("crash", {"node": node, "time_ns": 40, "status": -6, "log": log})
+
+
+def test_a_crash_is_found_with_its_node_and_the_end_of_its_log() -> None:
+    history = History.of([*mark("kill", ["n1"]), *crashed("n2", "started\nTraceback: boom\n")])
+    verdict = all_stand(history, crash.check)
+    assert verdict.outcome is Outcome.INVALID and verdict.counts == {"crash": 1}
+    (finding,) = verdict.findings
+    assert finding.key == "n2" and finding.witness == (2, 3) and finding.span == (0, 40)
+    assert finding.claim == "n2 ended by itself with status -6"
+    assert any("Traceback: boom" in sentence for sentence in finding.because)
+
+
+def test_each_crash_counts_and_the_log_is_cut_to_its_end() -> None:
+    log = "\n".join(f"line {number}" for number in range(100))
+    history = History.of([op for _ in range(20) for op in crashed("n1", log)])
+    verdict = crash.check(history, STRICT)
+    assert verdict.counts == {"crash": 20} and verdict.stats == {"crashes": 20}
+    text = "\n".join(verdict.findings[0].because)
+    assert "line 99" in text and "line 50" not in text
+
+
+def test_clients_crash_and_nodes_are_killed_on_purpose() -> None:
+    history = History.of(
+        [
+            *mark("kill", ["n1"]),
+            Op(0, 60, Kind.INVOKE, 3, "crash"),
+            Op(0, 61, Kind.INFO, 3, "crash", None, ("Crash", "as it was told to")),
+        ]
+    )
+    verdict = crash.check(history, STRICT)
+    assert verdict.outcome is Outcome.VALID and verdict.counts == {}
+
+
+def test_a_mark_of_another_shape_is_a_crash_all_the_same() -> None:
+    verdict = crash.check(History.of(mark("crash", None)), STRICT)
+    assert verdict.findings[0].claim == "a node ended by itself"
