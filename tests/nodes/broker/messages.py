@@ -11,7 +11,8 @@ from nodes.broker.wire import APIS
 
 VERSIONS = [(api.key, version) for api in APIS.values() for version in range(api.low, api.high + 1)]
 
-text = st.text(st.characters(codec="utf-8"), max_size=8)
+# "t" and 0 are a topic and a partition that may be there.
+text = st.just("t") | st.text(st.characters(codec="utf-8"), max_size=8)
 
 
 def value_of(field: Any, version: int) -> st.SearchStrategy[Any]:
@@ -29,7 +30,7 @@ def value_of(field: Any, version: int) -> st.SearchStrategy[Any]:
 
 
 def ints(bits: int) -> st.SearchStrategy[int]:
-    return st.integers(-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+    return st.integers(-3, 3) | st.integers(-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
 
 
 SIMPLE: dict[str, st.SearchStrategy[Any]] = {

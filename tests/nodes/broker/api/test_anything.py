@@ -43,7 +43,7 @@ async def answer(request: Request) -> None:
 
 
 @given(requests(), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_what_can_be_decoded_is_answered(
     sent: tuple[int, int, Any, bytearray], data: st.DataObject
 ) -> None:
