@@ -110,7 +110,9 @@ def parse_nemesis(text: str, rhythm: Rhythm) -> Package:
         UsageError: an unknown name or target, or an empty one.
     """
     packages = []
-    for part in text.split(","):
+    parts = text.split(",")
+    rhythm = replace(rhythm, packages=len(parts))
+    for part in parts:
         name, _, targets = part.strip().partition(":")
         if name.endswith(".py"):  # FILE:NAME has a colon of its own
             name, targets = part.strip(), ""

@@ -96,12 +96,12 @@ def _check(behaviours: Iterable[str]) -> None:
 def _plan(rhythm: Rhythm) -> Plan:
     """A behaviour, resets spread over it if it is flaky, and its end."""
 
-    def plan(rng: Random) -> list[tuple[float, gen.Call]]:
+    def plan(rng: Random, first: bool) -> list[tuple[float, gen.Call]]:
         behaviour = rng.choice(rhythm.behaviours)
         resets = RESETS if behaviour == "flaky" else 0
-        step_s = rhythm.draw_s(rng) / (resets + 1)
+        step_s = rhythm.fault_s(rng, behaviour) / (resets + 1)
         return [
-            (rhythm.draw_s(rng), gen.Call("start-links", behaviour)),
+            (rhythm.calm_s(rng, first=first), gen.Call("start-links", behaviour)),
             *[(step_s, gen.Call("reset-links"))] * resets,
             (step_s, gen.Call("stop-links")),
         ]

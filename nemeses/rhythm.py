@@ -1,4 +1,11 @@
-"""When faults come and go."""
+"""When faults come and go.
+
+A verdict is worth as much as what was acknowledged while faults came and went, so most faults leave
+enough nodes to go on with, last longer than a session (2 s for our broker), so that leaders change,
+and are followed by some calm. Where no majority is left there is nothing to see but the beginning
+and the end: such an *outage* is short. Several packages beside each other leave each other more
+calm, so that faults overlap often, but not always.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +24,14 @@ class Rhythm:
     """How often faults change, and whom they are drawn to.
 
     Attributes:
-        interval_s: mean time that a fault lasts, and mean time from its end to the next one.
+        interval_s: about how long a fault lasts, and the calm after it.
         targets: node targets for kill, pause and power, drawn from evenly. See `nemeses.targets`.
         grudges: ways to partition. See `nemeses.grudges`.
         behaviours: ways to worsen links. See `nemeses.links`.
         losses_max: how many nodes may lack acknowledged writes at once; None for all. See
             `nemeses.losses`.
         volatile: whether a killed node loses what it has not synced.
+        packages: how many packages break the cluster side by side.
     """
 
     interval_s: float = 4.0
@@ -42,29 +50,40 @@ class Rhythm:
     behaviours: Sequence[str] = ("slow", "flaky", "slicing", "bandwidth")
     losses_max: int | None = 1
     volatile: bool = False
+    packages: int = 1
 
-    def draw_s(self, rng: Random) -> float:
-        """Seconds until the next change: a tenth to nearly twice the interval.
+    def fault_s(self, rng: Random, target: str = "") -> float:
+        """How long a fault of this target, grudge or behaviour lasts."""
+        low, high = (0.1, 0.6) if target in OUTAGES else (0.4, 1.6)
+        return rng.uniform(low, high) * self.interval_s
 
-        Most faults outlast a session (2 s for our broker), so that leaders change; some do not, and
-        must do no harm either.
-        """
-        return rng.uniform(0.1, 1.9) * self.interval_s
+    def calm_s(self, rng: Random, *, first: bool = False) -> float:
+        """How long it takes from the end of a fault, or from the beginning, to the next one."""
+        crowd = 1.0 if first else (self.packages + 1) / 2
+        return rng.uniform(0.1, 1.9) * self.interval_s * crowd
 
 
-Plan = Callable[[Random], Sequence[tuple[float, gen.Call]]]
-"""Draws one spell of a fault: calls, each with the seconds to wait before it."""
+OUTAGES = frozenset({"majority", "all", "majorities-ring"})
+"""Targets and grudges that leave no majority, of three nodes at least."""
+
+Plan = Callable[[Random, bool], Sequence[tuple[float, gen.Call]]]
+"""Draws a spell of a fault, the first one or a later one: calls, each with the seconds to wait
+before it."""
 
 
 class Spells(gen.Generator):
     """See `spells`. `left` is what is planned, the first of it for the time `due`."""
 
-    __slots__ = ("due", "left", "plan")
+    __slots__ = ("due", "first", "left", "plan")
 
     def __init__(
-        self, plan: Plan, left: tuple[tuple[float, gen.Call], ...] = (), due: int = 0
+        self,
+        plan: Plan,
+        left: tuple[tuple[float, gen.Call], ...] = (),
+        due: int = 0,
+        first: bool = True,
     ) -> None:
-        self.plan, self.left, self.due = plan, left, due
+        self.plan, self.left, self.due, self.first = plan, left, due, first
 
     def op(self, context: gen.Context) -> gen.Step:
         if not self.left:
@@ -76,7 +95,8 @@ class Spells(gen.Generator):
         assert call.time is not None
         at = max(call.time, self.due)
         call = gen.Call(call.f, call.value, call.process, at, call.type, call.extra)
-        return call, Spells(self.plan, rest, at + int(rest[0][0] * NS) if rest else at)
+        due = at + int(rest[0][0] * NS) if rest else at
+        return call, Spells(self.plan, rest, due, first=False)
 
     def _draw(self, context: gen.Context) -> gen.Step:
         # An answer that is due later may be thrown away and asked for again. A spell that were
@@ -84,9 +104,10 @@ class Spells(gen.Generator):
         call = gen.fill_in(gen.Call("sleep", 0, type="sleep"), context)
         if not isinstance(call, gen.Call):
             return call
-        left = tuple(self.plan(context.rng))
+        left = tuple(self.plan(context.rng, self.first))
         assert left, "a spell has at least one call"
-        return call, Spells(self.plan, left, context.time + int(left[0][0] * NS))
+        due = context.time + int(left[0][0] * NS)
+        return call, Spells(self.plan, left, due, first=False)
 
 
 def spells(plan: Plan) -> gen.Generator:
@@ -95,12 +116,15 @@ def spells(plan: Plan) -> gen.Generator:
 
 
 def on_and_off(
-    rhythm: Rhythm, start: str, values: Sequence[Any], stop: str, stop_value: Any
+    rhythm: Rhythm, start: str, values: Sequence[str], stop: str, stop_value: Any
 ) -> gen.Generator:
     """Start with a value drawn from `values`, stop, and again."""
 
-    def plan(rng: Random) -> list[tuple[float, gen.Call]]:
-        begin = gen.Call(start, rng.choice(values))
-        return [(rhythm.draw_s(rng), begin), (rhythm.draw_s(rng), gen.Call(stop, stop_value))]
+    def plan(rng: Random, first: bool) -> list[tuple[float, gen.Call]]:
+        value = rng.choice(values)
+        return [
+            (rhythm.calm_s(rng, first=first), gen.Call(start, value)),
+            (rhythm.fault_s(rng, value), gen.Call(stop, stop_value)),
+        ]
 
     return spells(plan)

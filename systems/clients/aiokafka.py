@@ -69,7 +69,9 @@ class AioKafka:
             raise TimedOut(
                 f"no outcome within {self._settings.delivery_timeout_s:g} s of being accepted"
             ) from error
-        return None if metadata is None or metadata.offset < 0 else int(metadata.offset)
+        if self._settings.acks == "0" or metadata is None:
+            return None
+        return int(metadata.offset) if metadata.offset >= 0 else None
 
     async def assign(self, positions: Positions) -> None:
         consumer = await self._make_consumer()

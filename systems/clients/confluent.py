@@ -169,7 +169,9 @@ class Confluent:
         if failure is not None:
             raise self._error(failure)
         offset = message.offset()
-        return int(offset) if offset is not None and offset >= 0 else None
+        if self._settings.acks == "0" or offset is None:
+            return None
+        return int(offset) if offset >= 0 else None
 
     def _error(self, failure: Any) -> OpError:
         name = failure.name()

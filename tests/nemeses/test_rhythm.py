@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections import Counter
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import generator as gen
@@ -15,7 +15,8 @@ from harness.nemesis import Package
 from harness.op import Op
 from nemeses import kill, links, partition, pause
 from nemeses.compose import compose
-from nemeses.rhythm import Rhythm, on_and_off, spells
+from nemeses.rhythm import OUTAGES, Rhythm, on_and_off, spells
+from systems.broker import NODE_OPTIONS
 
 NS = 1_000_000_000
 SEEDS = st.integers(0, 2**32)
@@ -26,6 +27,9 @@ ON_OFF = {
     pause.package: ("pause", "resume"),
     partition.package: ("start-partition", "stop-partition"),
 }
+
+
+THREE = (kill.package, pause.package, partition.package)
 
 
 def rehearsed(package: Package, seconds: float, seed: int = 1) -> list[Op]:
@@ -45,20 +49,47 @@ def test_a_fault_begins_ends_and_begins_again(make: object, seed: int) -> None:
     assert len(ops) >= 6
 
 
-@given(seed=SEEDS, interval_s=st.floats(0.5, 10))
-def test_a_fault_and_a_calm_last_a_tenth_to_nearly_twice_the_interval(
-    seed: int, interval_s: float
+@settings(max_examples=30)
+@given(seed=SEEDS, interval_s=st.floats(0.5, 10), packages=st.integers(1, 4))
+def test_faults_and_calms_keep_to_the_rhythm(seed: int, interval_s: float, packages: int) -> None:
+    rhythm = Rhythm(interval_s, packages=packages)
+    ops = rehearsed(pause.package(rhythm), 12 * interval_s * packages, seed)
+    begin_s, calm = 0.0, (0.1, 1.9)
+    for op in ops:
+        if op.f == "pause":
+            low, high = calm
+            assert low * interval_s <= op.time / NS - begin_s <= high * interval_s + 0.01
+            fault = (0.1, 0.6) if op.value in OUTAGES else (0.4, 1.6)
+        else:
+            low, high = fault
+            assert low * interval_s <= op.time / NS - begin_s <= high * interval_s + 0.01
+            calm = (0.1 * (packages + 1) / 2, 1.9 * (packages + 1) / 2)
+        begin_s = op.time / NS
+
+
+def test_a_leader_is_gone_for_longer_than_a_session_in_most_faults() -> None:
+    rng, session_s = Random(0), NODE_OPTIONS["broker.session.timeout.ms"] / 1000
+    lengths = [Rhythm().fault_s(rng, "leader") for _ in range(1000)]
+    assert sum(length > session_s + 0.5 for length in lengths) > 700
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_half_a_minute_of_three_packages_has_every_fault_and_times_with_one_and_with_none(
+    seed: int,
 ) -> None:
-    ops = rehearsed(pause.package(Rhythm(interval_s)), 12 * interval_s, seed)
-    times = [0, *(op.time for op in ops)]
-    gaps = [(b - a) / NS for a, b in pairwise(times)]
-    assert all(0.099 * interval_s <= gap <= 1.91 * interval_s for gap in gaps)
-
-
-def test_the_mean_of_many_gaps_is_the_interval() -> None:
-    rng = Random(0)
-    draws = [Rhythm(4).draw_s(rng) for _ in range(10_000)]
-    assert sum(draws) / len(draws) == pytest.approx(4, rel=0.02)
+    rhythm = Rhythm(packages=3)
+    ops = rehearsed(compose([m(rhythm) for m in THREE]), 30, seed)
+    assert {op.f for op in ops} >= {"kill", "pause", "start-partition"}
+    active: set[str] = set()
+    by_count: Counter[int] = Counter()
+    before = 0
+    for op in ops:
+        by_count[len(active)] += op.time - before
+        before = op.time
+        name = {"start": "kill", "resume": "pause", "stop-partition": "start-partition"}.get(op.f)
+        active = active - {name} if name else active | {op.f}
+    by_count[len(active)] += 30 * NS - before
+    assert by_count[0] > 2 * NS and by_count[1] > 8 * NS
 
 
 def test_every_target_is_drawn() -> None:
@@ -68,7 +99,7 @@ def test_every_target_is_drawn() -> None:
 
 def test_the_same_seed_draws_the_same_faults_at_the_same_times() -> None:
     def once(seed: int) -> list[tuple[int, str, object]]:
-        all_three = compose([m(Rhythm()) for m in (kill.package, pause.package, partition.package)])
+        all_three = compose([m(Rhythm()) for m in THREE])
         return [(op.time, op.f, op.value) for op in rehearsed(all_three, 60, seed)]
 
     assert once(5) == once(5)
@@ -92,7 +123,7 @@ def test_a_spell_holds_though_it_is_asked_for_again_and_again() -> None:
 
 
 def test_a_busy_nemesis_makes_a_fault_late_but_not_short() -> None:
-    generator = gen.lift(spells(lambda rng: [(1, gen.Call("on")), (2, gen.Call("off"))]))
+    generator = gen.lift(spells(lambda rng, first: [(1, gen.Call("on")), (2, gen.Call("off"))]))
     context = gen.Context.of(1, Random(0))
     _, generator = generator.op(context)  # type: ignore[misc]
     context.time = 5 * NS  # somebody else's fault took that long
