@@ -5,9 +5,9 @@ seen of the key was no longer the last one: from when somebody knew of a later o
 began. It grows until the process sees more of the key, so of the polls up to then only the last is
 looked at.
 
-A process that takes up a key by an OK assignment has seen nothing of it. One that takes it up from
-the beginning, or by a subscription, counts from its first message of it. Polls after the beginning
-of final reads do not count, as they read everything anew.
+A process that takes up a key by an OK assignment has seen nothing of it, if it held it not before.
+One that takes it up from the beginning, or by a subscription, counts from its first message of it.
+Polls after the beginning of final reads do not count, as they read everything anew.
 
 Source: jepsen.tests.kafka, `realtime-lag`.
 """
@@ -48,7 +48,7 @@ def worst_lag(order: Order) -> dict[str, Any] | None:
         column[by_owner] for column in (process, key, since, kind, slot, owner)
     )
     # What a process has seen only grows while it holds a key.
-    spell = np.cumsum((kind != SEEN) | np.diff(owner, prepend=-1).astype(np.bool_))
+    spell = np.cumsum((kind == DROPPED) | np.diff(owner, prepend=-1).astype(np.bool_))
     span = len(order.slot_key) + 1
     slot = np.maximum.accumulate(slot + spell * span) - spell * span
     until = np.full(len(owner), size - 1)
@@ -118,18 +118,19 @@ def _taken(order: Order, processes: Ints) -> Events:
     """When processes took up keys of which they had seen nothing, and when they let go of keys."""
     tables, assigns = order.tables, order.tables.assigns
     first_slot = np.searchsorted(order.slot_key, np.arange(len(tables.keys)))
-    owner, position = assigns.kept // assigns.size, assigns.kept % assigns.size
-    process, key = owner // len(tables.keys), owner % len(tables.keys)
-    number = np.searchsorted(assigns.at, process * assigns.size + position)
-    follows = np.zeros(len(owner), np.bool_)
-    follows[1:] = (owner[1:] == owner[:-1]) & (number[1:] == number[:-1] + 1)
+    kept = assigns.kept
+    process = kept // (assigns.size * len(tables.keys))
+    number = np.searchsorted(assigns.at, process * assigns.size + kept % assigns.size)
     by_name = ~assigns.is_subscription[number]
+    kept, process, number = kept[by_name], process[by_name], number[by_name]
+    owner, position = kept // assigns.size, kept % assigns.size
+    key = owner % len(tables.keys)
     held_before = np.zeros(len(owner), np.bool_)
-    held_before[1:] = follows[1:] & by_name[:-1]
-    new = np.flatnonzero(by_name & ~held_before & assigns.is_ok[number])
+    held_before[1:] = (owner[1:] == owner[:-1]) & (number[1:] == number[:-1] + 1)
+    new = np.flatnonzero(~held_before & assigns.is_ok[number])
     # A key is let go of in the next event of its process that does not keep it by name.
     held_after = np.append(held_before[1:], False)
-    gone = np.flatnonzero(by_name & ~held_after & (number + 1 < len(assigns.at)))
+    gone = np.flatnonzero(~held_after & (number + 1 < len(assigns.at)))
     gone = gone[assigns.at[number[gone] + 1] // assigns.size == process[gone]]
     parts = (
         (process[new], key[new], position[new], np.full(len(new), TAKEN), first_slot[key[new]]),

@@ -59,6 +59,42 @@ def cases(history: History) -> Cases:
     return {name: Counter(cases) for name, cases in found.items() if cases}
 
 
+def worst_lag(history: History) -> int:
+    """The largest realtime lag, 0 if nobody lagged."""
+    oracle = _Oracle(history)
+    begin = next((e.index for e in history if e.value == "final-reads"), len(history))
+    known: dict[Any, list[tuple[int, int]]] = defaultdict(list)  # (offset, time), as they happened
+    for op in sorted(oracle.ops, key=lambda op: op.end):
+        time = history[int(min(op.end, len(history) - 1))].time
+        for entry in op.sends + op.polls:
+            if entry.offset is not None and (not entry.is_send or oracle.took_place(op)):
+                known[entry.key].append((entry.offset, time))
+    worst = 0
+    unseen: dict[Any, dict[Any, int]] = defaultdict(dict)  # process, key → first offset not seen
+    held: dict[Any, set[Any]] = defaultdict(set)
+    for event in history:
+        if event.f in ("assign", "subscribe", "seek") and event.type is not Kind.INVOKE:
+            names = oracle.held(event) if event.f == "assign" else set()
+            assert names is not None
+            for key in held[event.process] - names:
+                unseen[event.process].pop(key, None)
+            for key in names - held[event.process] if event.type is Kind.OK else ():
+                unseen[event.process].setdefault(key, 0)
+            held[event.process] = names
+        done = operation_of(history, event)
+        if done is None or done.status is not Kind.OK or done.f == "send" or done.begin >= begin:
+            continue
+        for entry in done.polls:
+            if (offset := oracle.offset(entry)) is not None:
+                seen = unseen[event.process].get(entry.key, 0)
+                unseen[event.process][entry.key] = max(seen, offset + 1)
+        for key, offset in unseen[event.process].items():
+            times = [time for known_offset, time in known[key] if known_offset >= offset]
+            if times:
+                worst = max(worst, history[done.begin].time - times[0])
+    return worst
+
+
 def operation_of(history: History, op: Op) -> Operation | None:
     """The client operation that the event completes or, without a completion, begins."""
     if not isinstance(op.process, int) or op.f not in ("send", "poll", "txn"):
@@ -132,6 +168,12 @@ class _Oracle:
             return self.index[entry.key, entry.offset]
         offsets = self.offsets_of(entry.message)
         return self.index[entry.key, offsets[0]] if len(offsets) == 1 else None
+
+    def offset(self, entry: Entry) -> int | None:
+        """The offset of a polled entry: its own, else the only one of its message."""
+        offsets = self.offsets_of(entry.message)
+        only = offsets[0] if len(offsets) == 1 else None
+        return only if entry.offset is None else entry.offset
 
     def delta(self, before: Entry, after: Entry) -> int:
         start, end = self.place(before), self.place(after)
