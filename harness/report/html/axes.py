@@ -44,8 +44,9 @@ class Axes:
     @staticmethod
     def rate(until_s: float, high: float) -> Axes:
         """A linear axis from 0 to the first tick that is not below `high`."""
-        step = round_step(max(high, 1e-9) / 4)
-        high = float(step * np.ceil(max(high, 1e-9) / step))
+        high = max(high, 0.01)
+        step = round_step(high / 4)
+        high = float(step * np.ceil(high / step))
         return Axes(until_s, 0.0, high, False, lambda value: f"{value:,.10g} /s")
 
     def x(self, time_s: Any) -> Any:

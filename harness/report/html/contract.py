@@ -48,11 +48,13 @@ def _rules(stored: Mapping[str, Any]) -> str:
     """A row for each rule, forbidding ones first; anomalies that share one stand together."""
     names: dict[tuple[str, str], list[str]] = {}
     for name, rule in _anomalies(stored).items():
-        names.setdefault((str(rule.get("here")), str(rule.get("because"))), []).append(name)
+        here = str(rule.get("here")).removesuffix(" after nothing")
+        names.setdefault((here, str(rule.get("because"))), []).append(name)
+    ordered = sorted(names.items(), key=lambda row: row[0][0] != FORBIDDEN)
     rows = [
-        f"<tr><td>{'<br>'.join(map(text, names[rule]))}<td class={_kind(rule[0])}>{text(rule[0].removesuffix(' after nothing'))}"
-        f"<td>{text(rule[1])}</tr>"
-        for rule in sorted(names, key=lambda rule: rule[0] != FORBIDDEN)
+        f"<tr><td>{'<br>'.join(map(text, those))}<td class={_kind(here)}>{text(here)}"
+        f"<td>{text(because)}</tr>"
+        for (here, because), those in ordered
     ]
     if not rows:
         return ""

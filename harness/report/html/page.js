@@ -29,6 +29,10 @@ class Page {
   // -- marks ----------------------------------------------------------------------------------
   /** Mark what the query holds for and go to the first of it. */
   find(query) {
+    this._find(query);
+    this.answered = query;
+  }
+  _find(query) {
     const found = query.trim() ? this.search.find(query.trim()) : null;
     this._mark(found);
     this._here(null);
@@ -217,6 +221,7 @@ class Page {
     });
     addEventListener("resize", () => { view.readStyle(); view.redraw(); });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { view.readStyle(); view.redraw(); });
+    matchMedia("print").addEventListener("change", () => { view.readStyle(); view.draw(); });   // paper is white
   }
   _links() {
     addEventListener("hashchange", () => this.follow());

@@ -125,7 +125,7 @@ def _facts(
     system = verdict.get("stats", {}).get("system")
     if isinstance(system, Mapping):
         for name, number in list(system.items())[:3]:
-            yield _fact(str(name).capitalize(), str(number), "")
+            yield _fact(str(name)[:1].upper() + str(name)[1:], str(number), "")
     if "seed" in test:
         yield _fact("Seed", str(test["seed"]), "")
 

@@ -12,6 +12,10 @@ ROWS_MAX = 200
 
 def render(value: Any) -> str:
     """HTML of a JSON value; an object is a table, a list of objects a table with a row each."""
+    return f"<div class=wide>{_render(value)}</div>"
+
+
+def _render(value: Any) -> str:
     if isinstance(value, Mapping):
         return _object(value) if value else "<i>none</i>"
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -33,7 +37,7 @@ def render(value: Any) -> str:
 
 def _object(value: Mapping[str, Any]) -> str:
     rows = "".join(
-        f"<tr><th scope=row>{text(str(key))}<td>{render(each)}</tr>" for key, each in value.items()
+        f"<tr><th scope=row>{text(str(key))}<td>{_render(each)}</tr>" for key, each in value.items()
     )
     return f"<table class=tree>{rows}</table>"
 
@@ -44,11 +48,11 @@ def _rows(value: Sequence[Mapping[str, Any]]) -> str:
     kind = {column: " class=number" if column in numbers else "" for column in columns}
     head = "".join(f"<th scope=col{kind[c]}>{text(str(c))}" for c in columns)
     body = "".join(
-        "<tr>" + "".join(f"<td{kind[c]}>{render(each.get(c, ''))}" for c in columns) + "</tr>"
+        "<tr>" + "".join(f"<td{kind[c]}>{_render(each.get(c, ''))}" for c in columns) + "</tr>"
         for each in value[:ROWS_MAX]
     )
     more = f"<p class=hint>… and {len(value) - ROWS_MAX} more</p>" if len(value) > ROWS_MAX else ""
-    return f"<div class=wide><table class=rows><tr>{head}</tr>{body}</table></div>{more}"
+    return f"<table class=rows><tr>{head}</tr>{body}</table>{more}"
 
 
 def _is_number(value: Any) -> bool:
