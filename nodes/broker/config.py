@@ -22,6 +22,8 @@ DEFAULTS: Mapping[str, Any] = {
     "auto.create.topics.enable": False,
     "broker.heartbeat.interval.ms": 2000,
     "broker.session.timeout.ms": 9000,
+    "controller.quorum.election.timeout.ms": 1000,
+    "controller.quorum.fetch.timeout.ms": 2000,
     "default.replication.factor": 1,
     "fetch.max.bytes": 57671680,
     "log.retention.check.interval.ms": 300000,

@@ -3,7 +3,8 @@
 Run: pytest -m bench -s tests/bench/bench_broker.py
 
 The producer is librdkafka in a process of its own, with 1,000-byte messages of random bytes and no
-compression; the nodes are plain processes without proxies between them. Throughput is bytes of
+compression, and not idempotent, since librdkafka itself then takes the better part of the processor
+while it waits; the nodes are plain processes without proxies between them. Throughput is bytes of
 message values acknowledged in a second of wall time, from the first `produce` to the last delivery
 report, the best of three rounds: whatever else runs on the machine counts, too.
 """
@@ -38,7 +39,7 @@ values = [os.urandom(1000) for _ in range(100)]
 producer = Producer({
     "bootstrap.servers": bootstrap, "acks": acks, "linger.ms": 20, "batch.size": 1_000_000,
     "queue.buffering.max.messages": 200_000, "queue.buffering.max.kbytes": 400_000,
-    "enable.idempotence": acks == "all",
+    "enable.idempotence": False,
 })
 acked = [0]
 failed = []
@@ -104,7 +105,7 @@ def test_one_node_takes_100_mb_a_second(tmp_path: Path) -> None:
 
 
 def test_three_nodes_take_30_mb_a_second_with_acks_all(tmp_path: Path) -> None:
-    """Timer: 150,000 messages of 1,000 bytes, idempotent, in three partitions of three replicas."""
+    """Timer: 150,000 messages of 1,000 bytes, in three partitions of three replicas."""
     with running(tmp_path, 3) as nodes:
         assert produce(nodes, "all", 150_000, 3, partitions=3) >= 30
 

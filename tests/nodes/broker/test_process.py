@@ -16,12 +16,13 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from systems.broker import NODE_OPTIONS
 from tests.nodes.broker.clients.test_confluent import consume
 from tests.nodes.broker.processes import ROOT, Nodes
 
 pytestmark = pytest.mark.local
 
-OPTIONS = {"broker.heartbeat.interval.ms": 100, "broker.session.timeout.ms": 1000}
+OPTIONS = {**NODE_OPTIONS, "broker.heartbeat.interval.ms": 100}
 
 
 @pytest.fixture
