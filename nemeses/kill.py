@@ -33,7 +33,7 @@ from nemeses.losses import Losses
 from nemeses.rhythm import Rhythm, on_and_off
 from nemeses.targets import check, choose
 
-READY_PATIENCE_S = 3.0
+READY_PATIENCE_S = 1.0
 """How long a restarted node is waited for. It may need peers that are dead, paused or cut off, and
 only the operations that follow this one, on the same process, can bring those back."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,9 @@ from harness.client import Endpoint
 from harness.deadline import wait_until
 from harness.errors import Refused, TimedOut, Unavailable, UsageError
 from workloads.ports import BrokerPort, Message, Partition, Positions, Settings
+
+# As the other libraries do: what a client meets stands in the history, not on the terminal.
+logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
 CLOSE_S = 0.5
 """How long a producer may flush before it is ended by force."""

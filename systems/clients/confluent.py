@@ -160,7 +160,8 @@ class Confluent:
         except rdkafka.KafkaException as error:  # not accepted: nothing was queued
             failure = error.args[0]
             raise Refused(failure.str(), name=failure.name()) from error
-        deadline = time.monotonic() + self._settings.delivery_timeout_s + 0.5
+        # It looks for messages whose time is over once a second.
+        deadline = time.monotonic() + self._settings.delivery_timeout_s + 1.5
         while not outcome:
             if time.monotonic() > deadline:
                 raise TimedOut("librdkafka reported no outcome in time")
