@@ -4,32 +4,37 @@
     read_index()       returns when everything committed before the call is applied here
     call(peer, …)      a call to another node, over the same connections
 
-The machine is deterministic: `apply(index, entry)` depends on its state and the entry alone, which
-carries the leader's time and a seed for what else it needs.
+A node whose disk fails, or whose core finds a contradiction, falls silent: it closes its
+connections and refuses everything, and `failure` says why.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
-
-import msgspec
+from random import Random
+from typing import Any
 
 from harness.errors import Refused, TimedOut
 from harness.host.contract import Host
-from nodes.raft.core import Config, Core, Ready, Role, SnapshotMeta
-from nodes.raft.messages import Entry, Message
+from nodes.raft.applied import Applied, StateMachine
+from nodes.raft.core import Config, Core
+from nodes.raft.messages import Message
+from nodes.raft.ready import Ready, Role
+from nodes.raft.sessions import OPEN, Session, SessionExpired
 from nodes.raft.storage import Storage
 from nodes.raft.transport import Address, Handler, Transport
+from nodes.raft.waiters import Appliers, Proposals, Reads
 
 TICK_S = 0.05
+HEARTBEAT_S = 0.1
+COMMAND_BYTES_MAX = 4 << 20
+"""So that an entry always fits into a message with others."""
+
 SNAPSHOT_ENTRIES = 5000
 """Entries applied since the last snapshot before another is made."""
 
-SESSIONS_MAX = 1000
+RoleCallback = Callable[[Role, int, int | None], None]
 
 
 class NotLeader(Refused):
@@ -40,53 +45,19 @@ class NotLeader(Refused):
         self.leader = leader
 
 
-class StateMachine(Protocol):
-    """What is replicated."""
-
-    def apply(self, index: int, entry: Entry) -> Any:
-        """Apply a command; the result must be MessagePack-able. Must not raise."""
-        ...
-
-    def snapshot(self) -> bytes: ...
-
-    def restore(self, data: bytes, index: int) -> None: ...
-
-
-class Sessions:
-    """Results of proposals by session, so that one that is repeated applies once.
-
-    Part of the replicated state: bounded, and the same on every node.
-    """
-
-    def __init__(self) -> None:
-        self._results: OrderedDict[str, tuple[int, Any]] = OrderedDict()
-
-    def known(self, session: tuple[str, int]) -> tuple[bool, Any]:
-        client, sequence = session
-        if client in self._results and self._results[client][0] >= sequence:
-            return True, self._results[client][1]
-        return False, None
-
-    def remember(self, session: tuple[str, int], result: Any) -> None:
-        client, sequence = session
-        self._results[client] = (sequence, result)
-        self._results.move_to_end(client)
-        while len(self._results) > SESSIONS_MAX:
-            self._results.popitem(last=False)
-
-    def dump(self) -> list[Any]:
-        return [(client, *kept) for client, kept in self._results.items()]
-
-    @staticmethod
-    def load(rows: list[Any]) -> Sessions:
-        sessions = Sessions()
-        for client, sequence, result in rows:
-            sessions._results[client] = (sequence, result)
-        return sessions
+def timing(patience_s: float, election_s: float) -> Config:
+    """In ticks: how long a follower hears no leader, and a candidate not enough votes."""
+    heartbeat = round(HEARTBEAT_S / TICK_S)
+    patience = max(round(patience_s / TICK_S), 2 * heartbeat)
+    return Config(heartbeat, patience, max(round(election_s / TICK_S), 1))
 
 
 class RaftNode:
-    """See the module. `bind` is where to listen; `peers` how the others are reached, by id."""
+    """See the module. `bind` is where to listen; `peers` how the others are reached, by id.
+
+    Attributes:
+        failure: why it works no more; None while it does.
+    """
 
     def __init__(
         self,
@@ -99,21 +70,17 @@ class RaftNode:
         *,
         config: Config | None = None,
     ) -> None:
-        self._host, self.id, self._machine = host, id, machine
+        self._host, self.id = host, id
         self._voters = sorted({id, *peers})
         self._config = config or Config()
         self._storage = Storage(host.disk, folder)
         self._transport = Transport(host, id, peers, bind)
+        self._applied = Applied(machine)
         self._core: Core | None = None
-        self._sessions = Sessions()
         self._work = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._proposals: dict[int, tuple[int, asyncio.Future[Any]]] = {}  # index → (term, …)
-        self._reads: dict[int, asyncio.Future[int]] = {}
-        self._read_number = 0
-        self._applied_waiters: list[tuple[int, asyncio.Future[None]]] = []
-        self._on_role: list[Callable[[Role, int, int | None], None]] = []
-        self.applied = 0
+        self._proposals, self._reads, self._appliers = Proposals(), Reads(), Appliers()
+        self._on_role: list[RoleCallback] = []
         self.failure: BaseException | None = None
 
     # -- life --------------------------------------------------------------------------------
@@ -122,16 +89,18 @@ class RaftNode:
         """Recover, listen, and take part.
 
         Raises:
-            CorruptState: the durable state is damaged.
+            CorruptState: the durable state is damaged. OSError: the disk fails, or the address
+            cannot be bound.
         """
         storage = self._storage
         await storage.open()
         if storage.snapshot.index:
-            self._restore(storage.snapshot)
+            self._applied.restore(storage.snapshot)
         self._core = Core(
             self.id,
             self._voters,
-            self._host.rng,
+            # Nodes that were given one seed must not draw the same time-outs for ever.
+            Random(f"{self._host.rng.getrandbits(64)}/{self.id}"),
             config=self._config,
             hard_state=storage.hard_state,
             snapshot=storage.snapshot,
@@ -140,7 +109,10 @@ class RaftNode:
         storage.entries = []  # the core has them now
         self._transport.on_message = self._receive
         await self._transport.start()
-        self._tasks = [asyncio.create_task(self._pump()), asyncio.create_task(self._tick())]
+        self._tasks = [
+            asyncio.create_task(self._pump(), name="raft pump"),
+            asyncio.create_task(self._tick(), name="raft ticks"),
+        ]
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -148,7 +120,7 @@ class RaftNode:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._transport.close()
         self._storage.close()
-        self._fail_all(TimedOut("the node is closing"))
+        self._release("the node is closing")
 
     # -- what it knows -----------------------------------------------------------------------
 
@@ -159,11 +131,11 @@ class RaftNode:
 
     @property
     def leader_id(self) -> int | None:
-        return self.core.leader
+        return self.core.leader if self.failure is None else None
 
     @property
     def is_leader(self) -> bool:
-        return self.core.role is Role.LEADER
+        return self.leader_id == self.id
 
     @property
     def term(self) -> int:
@@ -173,39 +145,49 @@ class RaftNode:
     def role(self) -> Role:
         return self.core.role
 
-    def on_role(self, callback: Callable[[Role, int, int | None], None]) -> None:
+    @property
+    def applied(self) -> int:
+        """The last entry that was applied."""
+        return self._applied.index
+
+    def on_role(self, callback: RoleCallback) -> None:
         """Call back with (role, term, leader) at each change."""
         self._on_role.append(callback)
 
     # -- what it does ------------------------------------------------------------------------
 
     async def propose(
-        self, command: bytes, *, session: tuple[str, int] | None = None, timeout_s: float = 5.0
+        self, command: bytes, *, session: Session | None = None, timeout_s: float = 5.0
     ) -> Any:
         """Replicate a command and return the machine's result.
 
         Raises:
             NotLeader: nothing was proposed, or what was is overwritten and will never apply.
+            Refused: the command is too long, or this node failed.
+            SessionExpired: it was not applied by this proposal; see `nodes.raft.sessions`.
             TimedOut: it may still apply. Repeat it with the same session.
         """
         assert command, "an empty command is a leader's no-op"
+        return await self._propose(command, session, timeout_s)
+
+    async def open_session(self, timeout_s: float = 5.0) -> int:
+        """A new session's id. Raises as `propose`; what then was opened is never used."""
+        return int(await self._propose(b"", OPEN, timeout_s))
+
+    async def _propose(self, command: bytes, session: Session | None, timeout_s: float) -> Any:
         self._require_working()
+        if len(command) > COMMAND_BYTES_MAX:
+            raise Refused(f"a command of {len(command)} bytes; {COMMAND_BYTES_MAX} are allowed")
         now_ms = self._host.clock.wall_ns() // 1_000_000
         place = self.core.propose(command, now_ms, self._host.rng.getrandbits(63), session)
         if place is None:
             raise NotLeader(None if self.is_leader else self.leader_id)
-        index, term = place
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._proposals[index] = term, future
         self._work.set()
         try:
             async with asyncio.timeout(timeout_s):
-                return await future
+                return await self._proposals.wait(*place)
         except TimeoutError:
             raise TimedOut(f"not committed within {timeout_s:g} s") from None
-        finally:
-            if self._proposals.get(index) == (term, future):
-                del self._proposals[index]
 
     async def read_index(self, timeout_s: float = 5.0) -> None:
         """Return when all that was committed before the call is applied here. Leader only.
@@ -214,32 +196,27 @@ class RaftNode:
             NotLeader: this node does not lead, or ceased to. TimedOut: no majority answered.
         """
         self._require_working()
-        self._read_number += 1
-        number = self._read_number
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._reads[number] = future
-        if not self.core.read_index(number):
-            del self._reads[number]
-            raise NotLeader(self.leader_id)
-        self._work.set()
         try:
             async with asyncio.timeout(timeout_s):
-                await self.wait_applied(await future)
+                index = await self._reads.wait(self._ask_read)
+                if index is None:
+                    raise NotLeader(self.leader_id)
+                await self.wait_applied(index)
         except TimeoutError:
             raise TimedOut(f"no majority answered within {timeout_s:g} s") from None
-        finally:
-            self._reads.pop(number, None)
+
+    def _ask_read(self, number: int) -> bool:
+        self._work.set()
+        return self.core.read_index(number)
 
     async def wait_applied(self, index: int) -> None:
         """Return when entry `index` is applied here."""
-        if self.applied >= index:
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._applied_waiters.append((index, future))
-        await future
+        if self.applied < index:
+            await self._appliers.wait(index)
 
     async def transfer(self, to: int) -> bool:
         """Ask for `to` to lead; whether that could be tried."""
+        self._require_working()
         tried = self.core.transfer(to)
         self._work.set()
         return tried
@@ -250,20 +227,29 @@ class RaftNode:
 
     async def call(self, peer: int, method: str, payload: bytes, timeout_s: float) -> bytes:
         """See `Transport.call`."""
+        self._require_working()
         return await self._transport.call(peer, method, payload, timeout_s)
 
     # -- the driver --------------------------------------------------------------------------
 
     def _receive(self, sender: int, message: Message) -> None:
-        self.core.receive(sender, message)
+        if self.failure is not None:
+            return
+        try:
+            self.core.receive(sender, message)
+        except Exception as error:
+            self._fail(error)
         self._work.set()
 
     async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_S)
-            self.core.tick()
-            if self.core._ready:  # idle ticks wake nobody
-                self._work.set()
+        try:
+            while True:
+                await asyncio.sleep(TICK_S)
+                self.core.tick()
+                if self.core.has_ready:  # idle ticks wake nobody
+                    self._work.set()
+        except Exception as error:
+            self._fail(error)
 
     async def _pump(self) -> None:
         """Do what the core says, one `Ready` after another: the order is the safety."""
@@ -274,22 +260,13 @@ class RaftNode:
                 while (ready := self.core.take()) is not None:
                     await self._storage.save(ready)
                     self.core.persisted(ready)
-                    self._announce(ready)
                     for peer, message in ready.messages:
                         self._transport.send(peer, message)
+                    self._announce(ready)
                     self._apply(ready)
                     await self._maybe_snapshot()
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
-            # A disk that fails, or a bug: either way this node must say nothing more.
-            self.failure = error
-            self._host.log("raft.failed", error=f"{type(error).__name__}: {error}")
-            for task in self._tasks:
-                if task is not asyncio.current_task():
-                    task.cancel()
-            await self._transport.close()
-            self._fail_all(TimedOut(f"the node failed: {error}"))
+        except Exception as error:
+            self._fail(error)
 
     def _announce(self, ready: Ready) -> None:
         if not ready.role_changed:
@@ -301,84 +278,48 @@ class RaftNode:
 
     def _apply(self, ready: Ready) -> None:
         if ready.snapshot is not None:
-            self._restore(ready.snapshot)
+            self._applied.restore(ready.snapshot)
+            self._proposals.overtaken(ready.snapshot.index)
         for entry in ready.committed:
-            result = self._apply_one(entry)
-            self.applied = entry.index
-            waiting = self._proposals.pop(entry.index, None)
-            if waiting is None:
-                continue
-            term, future = waiting
-            if future.done():
-                continue
-            if term == entry.term:
-                future.set_result(result)
-            else:
-                future.set_exception(NotLeader(self.leader_id))
-        for number, index in ready.reads:
-            read = self._reads.get(number)
-            if read is not None and not read.done():
-                read.set_result(index)
-        for number in ready.lost_reads:
-            read = self._reads.get(number)
-            if read is not None and not read.done():
-                read.set_exception(NotLeader(self.leader_id))
-        self._wake_appliers()
-
-    def _apply_one(self, entry: Entry) -> Any:
-        if not entry.command:
-            return None
-        if entry.session is not None:
-            known, result = self._sessions.known(entry.session)
-            if known:
-                return result
-        result = self._machine.apply(entry.index, entry)
-        if entry.session is not None:
-            self._sessions.remember(entry.session, result)
-        return result
-
-    def _wake_appliers(self) -> None:
-        if not self._applied_waiters:
-            return
-        ready = [f for index, f in self._applied_waiters if index <= self.applied]
-        self._applied_waiters = [w for w in self._applied_waiters if w[0] > self.applied]
-        for future in ready:
-            if not future.done():
-                future.set_result(None)
+            result, error = None, None
+            try:
+                result = self._applied.apply(entry)
+            except SessionExpired as expired:
+                error = expired
+            overwritten = NotLeader(self.leader_id)
+            self._proposals.applied(entry.index, entry.term, result, error, overwritten)
+        self._reads.confirmed(ready.reads)
+        self._reads.lost(ready.lost_reads, NotLeader(self.leader_id))
+        self._appliers.applied(self.applied)
 
     async def _maybe_snapshot(self) -> None:
         core = self.core
         if self.applied - core.log.snapshot.index < SNAPSHOT_ENTRIES:
             return
-        data = msgspec.msgpack.encode((self._machine.snapshot(), self._sessions.dump()))
-        snapshot = core.compact(self.applied, data)
+        snapshot = core.compact(self.applied, self._applied.snapshot())
         if snapshot is not None:
-            # Entries still to be persisted come after it and follow in their own `Ready`.
-            stable = [e for e in core.log.entries if e.index <= core.stable]
-            await self._storage.install(snapshot, None, stable)
-            self._host.log("raft.snapshot", index=snapshot.index, bytes=len(data))
+            # Entries still to be persisted come after these, in a `Ready` of their own.
+            stable = [entry for entry in core.log.entries if entry.index <= core.stable]
+            await self._storage.compact(snapshot, stable)
+            self._host.log("raft.snapshot", index=snapshot.index, bytes=len(snapshot.data))
 
-    def _restore(self, snapshot: SnapshotMeta) -> None:
-        state, sessions = msgspec.msgpack.decode(snapshot.data)
-        self._machine.restore(state, snapshot.index)
-        self._sessions = Sessions.load(sessions)
-        self.applied = snapshot.index
-        # What was proposed and is covered by it: applied, but with a result that nobody has here.
-        for index in [i for i in self._proposals if i <= snapshot.index]:
-            _, future = self._proposals.pop(index)
-            if not future.done():
-                future.set_exception(TimedOut("overtaken by a snapshot"))
-        self._wake_appliers()
+    def _fail(self, error: Exception) -> None:
+        """The disk failed, or this is a bug: either way this node must say nothing more."""
+        if self.failure is not None:
+            return
+        self.failure = error
+        self._host.log("raft.failed", error=f"{type(error).__name__}: {error}")
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+        self._tasks.append(asyncio.create_task(self._transport.close()))
+        self._release(f"the node failed: {error}")
+
+    def _release(self, why: str) -> None:
+        """Nobody waits any more."""
+        for waiters in (self._proposals, self._reads, self._appliers):
+            waiters.fail(TimedOut(why))
 
     def _require_working(self) -> None:
         if self.failure is not None:
             raise Refused(f"this node failed: {self.failure}")
-
-    def _fail_all(self, error: TimedOut) -> None:
-        futures: list[asyncio.Future[Any]] = [f for _, f in self._proposals.values()]
-        futures += [*self._reads.values(), *(f for _, f in self._applied_waiters)]
-        for future in futures:
-            if not future.done():
-                future.set_exception(error)
-                with contextlib.suppress(BaseException):
-                    future.exception()  # whoever waits sees it; nobody else need be told

@@ -1,31 +1,31 @@
-"""Raft's durable state: a write-ahead log of records and the newest snapshot.
+"""Raft's durable state: a write-ahead log and the newest snapshot.
 
-    raft/wal        records: length (u32), CRC-32C (u32), MessagePack of ["e", entry],
-                    ["t", truncate from], ["h", term, vote]
-    raft/snapshot   MessagePack of [index, term, data], replaced whole; the WAL is rewritten after it
+    raft/wal        frames, one for each `save`: MessagePack of a list of
+                    ["s", index, term]   first in a rewritten WAL: it goes on from this snapshot
+                    ["h", term, vote], ["t", truncate from], ["e", entry]
+    raft/snapshot   one frame: MessagePack of [index, term, time_ms, data]
 
-`save` returns when everything is durable, with one fsync for all of it. A torn tail is cut when the
-WAL is opened: nothing in it was ever acknowledged. A record that is wrong in the middle, with whole
-ones after it, was durable once; then the node refuses to start, since to forget a vote or an entry
-would break what it promised to others.
+`save` returns when everything is durable, with one fsync for all of it, and nothing is written
+before the last frame is durable. So a damaged frame with a whole one after it was durable once,
+and the node refuses to start: to forget a vote or an entry would break what it promised to others.
+The last frame may have been torn by a crash, and is cut, for nothing in it was ever acknowledged.
+What a crash leaves unwritten is missing or zero, in whole sectors or from some byte on; a last
+frame that is all there and yet wrong was damaged later, and is refused, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from struct import Struct
 from typing import Any
 
 import msgspec
-from crc32c import crc32c
 
 from harness.errors import EnvironmentFailure
 from harness.host.contract import Disk, File
-from nodes.raft.core import HardState, Ready, SnapshotMeta
+from nodes.raft.frames import Found, find_frame, frame, frame_size, is_torn
+from nodes.raft.log import Snapshot
 from nodes.raft.messages import Entry
-
-_FRAME = Struct(">II")
-RECORD_BYTES_MAX = 64 << 20
+from nodes.raft.ready import HardState, Ready
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -36,78 +36,113 @@ class CorruptState(EnvironmentFailure):
 
 
 class Storage:
-    """The files of one node, below `folder`."""
+    """The files of one node, below `folder`.
+
+    Attributes:
+        hard_state, snapshot, entries: after `open`, what a core starts from.
+    """
 
     def __init__(self, disk: Disk, folder: str) -> None:
         self._disk, self._folder = disk, folder
+        self._wal, self._snapshot = f"{folder}/wal", f"{folder}/snapshot"
         self._file: File | None = None
         self._size = 0
         self.hard_state = HardState()
-        self.snapshot = SnapshotMeta()
+        self.snapshot = Snapshot()
         self.entries: list[Entry] = []
 
+    # -- reading -----------------------------------------------------------------------------
+
     async def open(self) -> None:
-        """Read everything; `hard_state`, `snapshot` and `entries` are what a core starts from.
+        """Read everything.
 
         Raises:
-            CorruptState: a record that was durable is damaged.
+            CorruptState: something that was durable is damaged. OSError: the disk fails.
         """
         self._disk.mkdir(self._folder)
-        if self._disk.exists(self._path("snapshot")):
-            try:
-                index, term, data = _decode(self._disk.read(self._path("snapshot")))
-                self.snapshot = SnapshotMeta(index, term, data)
-            except (msgspec.MsgspecError, ValueError) as error:
-                raise CorruptState(f"the snapshot in {self._folder} is damaged: {error}") from error
-        new = not self._disk.exists(self._path("wal"))
-        self._file = self._disk.open(self._path("wal"), create=True)
-        if new:
-            await self._file.fsync()
-            await self._disk.fsync_dir(self._folder)
+        if self._disk.exists(self._snapshot):
+            self.snapshot = self._read_snapshot(self._disk.read(self._snapshot))
+        if not self._disk.exists(self._wal):
+            if self.snapshot.index:
+                raise self._corrupt(self._wal, "it is missing, and there is a snapshot")
+            await self._disk.replace(self._wal, b"")
+        self._file = self._disk.open(self._wal)
         data = self._file.read_at(0, self._file.size())
-        self._size = self._replay(data)
+        records = self._read_records(data)
         if self._size < len(data):
             self._file.truncate(self._size)
             await self._file.fsync()
+        base = self._replay(records)
+        if base < self.snapshot.index:
+            # A crash came between the new snapshot and the WAL that goes on from it, perhaps with
+            # the snapshot's term: nothing was said in it yet, and no vote was given.
+            if self.hard_state.term < self.snapshot.term:
+                self.hard_state = HardState(self.snapshot.term)
+            await self._rewrite(self.entries)
 
-    def _replay(self, data: bytes) -> int:
-        """Take in the records; where the last whole one ends."""
-        at = 0
-        while (end := _record_end(data, at)) is not None:
-            kind, *rest = _decode(data[at + _FRAME.size : end])
+    def _read_snapshot(self, data: bytes) -> Snapshot:
+        found = find_frame(data, 0)
+        if not isinstance(found, bytes) or frame_size(found) != len(data):
+            raise self._corrupt(self._snapshot, "it is not what was written")
+        index, term, time_ms, state = _decode(found)
+        return Snapshot(index, term, state, time_ms)
+
+    def _read_records(self, data: bytes) -> list[Any]:
+        """All records of whole frames; `_size` is where these end."""
+        records: list[Any] = []
+        while isinstance(found := find_frame(data, self._size), bytes):
+            records += _decode(found)
+            self._size += frame_size(found)
+        if found is Found.WHOLE_ONE_LATER:
+            text = f"damage at byte {self._size}, before frames that are whole"
+            raise self._corrupt(self._wal, text)
+        if self._size < len(data) and not is_torn(data, self._size):
+            raise self._corrupt(self._wal, f"damage at byte {self._size}, in the last frame")
+        return records
+
+    def _replay(self, records: list[Any]) -> int:
+        """Take in the records; the index of the snapshot that they go on from."""
+        base, base_term = 0, 0
+        entries: list[Entry] = []
+        for kind, *rest in records:
             match kind:
+                case "s":
+                    base, base_term = rest
                 case "h":
                     self.hard_state = HardState(*rest)
                 case "t":
-                    self._truncate(rest[0])
+                    del entries[max(rest[0] - base - 1, 0) :]
                 case "e":
                     entry = msgspec.convert(rest[0], Entry)
-                    self._truncate(entry.index)
-                    if entry.index > self.snapshot.index:
-                        self.entries.append(entry)
-            at = end
-        if _whole_record_after(data, at):
-            raise CorruptState(
-                f"{self._path('wal')} is damaged at byte {at}, before records that are whole; this "
-                "node would forget what it promised. Restore its disk, or replace the node"
-            )
-        expected = range(self.snapshot.index + 1, self.snapshot.index + 1 + len(self.entries))
-        if [entry.index for entry in self.entries] != list(expected):
-            raise CorruptState(f"{self._path('wal')} lacks entries after the snapshot")
-        return at
+                    if entry.index != base + len(entries) + 1:
+                        raise self._corrupt(self._wal, f"entry {entry.index} is out of place")
+                    entries.append(entry)
+        if base > self.snapshot.index:
+            raise self._corrupt(self._wal, f"it goes on from a snapshot at {base}, which is not")
+        # What follows the snapshot is of use only if it followed it here, too.
+        covered = self.snapshot.index - base
+        terms = [base_term, *(entry.term for entry in entries)]
+        follows = covered < len(terms) and terms[covered] == self.snapshot.term
+        self.entries = entries[covered:] if follows else []
+        return base
 
-    def _truncate(self, first: int) -> None:
-        while self.entries and self.entries[-1].index >= first:
-            self.entries.pop()
+    def _corrupt(self, path: str, why: str) -> CorruptState:
+        return CorruptState(
+            f"{path} is damaged: {why}; this node would forget what it promised. Restore its disk, "
+            "or replace the node"
+        )
+
+    # -- writing -----------------------------------------------------------------------------
 
     async def save(self, ready: Ready) -> None:
         """Make what `ready` says durable. Raises OSError; then nothing may be acknowledged."""
+        if ready.hard_state is not None:
+            self.hard_state = ready.hard_state
         if ready.snapshot is not None:
-            await self.install(ready.snapshot, ready.hard_state, ready.entries)
+            await self.compact(ready.snapshot, ready.entries)
             return
         records: list[Any] = []
         if ready.hard_state is not None:
-            self.hard_state = ready.hard_state
             records.append(("h", ready.hard_state.term, ready.hard_state.vote))
         if ready.truncate_from is not None:
             records.append(("t", ready.truncate_from))
@@ -115,61 +150,33 @@ class Storage:
         if not records:
             return
         assert self._file is not None
-        data = b"".join(_framed(record) for record in records)
+        data = frame(_encode(records))
         self._file.write_at(self._size, data)
         await self._file.fsync()
         self._size += len(data)
 
-    async def install(
-        self, snapshot: SnapshotMeta, hard_state: HardState | None, entries: Sequence[Entry]
-    ) -> None:
-        """Replace the snapshot, and the WAL by what comes after it.
+    async def compact(self, snapshot: Snapshot, entries: Sequence[Entry]) -> None:
+        """Replace the snapshot, and the WAL by `entries`: all that is durable after it.
 
         The snapshot is durable before the WAL forgets what it covers.
         """
-        if hard_state is not None:
-            self.hard_state = hard_state
-        packed = _encode((snapshot.index, snapshot.term, snapshot.data))
-        await self._disk.replace(self._path("snapshot"), packed)
+        packed = _encode((snapshot.index, snapshot.term, snapshot.time_ms, snapshot.data))
+        await self._disk.replace(self._snapshot, frame(packed))
         self.snapshot = snapshot
-        records: list[Any] = [("h", self.hard_state.term, self.hard_state.vote)]
-        records += [("e", entry) for entry in entries if entry.index > snapshot.index]
-        data = b"".join(_framed(record) for record in records)
-        if self._file is not None:
-            self._file.close()
-        await self._disk.replace(self._path("wal"), data)
-        self._file = self._disk.open(self._path("wal"))
-        self._size = len(data)
+        await self._rewrite(entries)
+
+    async def _rewrite(self, entries: Sequence[Entry]) -> None:
+        assert not entries or entries[0].index == self.snapshot.index + 1
+        records: list[Any] = [
+            ("s", self.snapshot.index, self.snapshot.term),
+            ("h", self.hard_state.term, self.hard_state.vote),
+            *(("e", entry) for entry in entries),
+        ]
+        data = frame(_encode(records))
+        self.close()
+        await self._disk.replace(self._wal, data)
+        self._file, self._size = self._disk.open(self._wal), len(data)
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
-
-    def _path(self, name: str) -> str:
-        return f"{self._folder}/{name}"
-
-
-def _framed(record: Any) -> bytes:
-    payload = _encode(record)
-    return _FRAME.pack(len(payload), crc32c(payload)) + payload
-
-
-def _record_end(data: bytes, at: int) -> int | None:
-    """Where the record at `at` ends; None if there is no whole one."""
-    if len(data) - at < _FRAME.size:
-        return None
-    size, crc = _FRAME.unpack_from(data, at)
-    end = at + _FRAME.size + size
-    if size == 0 or size > RECORD_BYTES_MAX or end > len(data):
-        return None
-    return end if crc32c(data[at + _FRAME.size : end]) == crc else None
-
-
-def _whole_record_after(data: bytes, at: int) -> bool:
-    """Whether the bytes from `at` on are more than a torn tail: the record that begins there is
-    damaged, yet its length leads to one that is whole."""
-    if len(data) - at < _FRAME.size:
-        return False
-    size, _ = _FRAME.unpack_from(data, at)
-    after = at + _FRAME.size + size
-    return 0 < size <= RECORD_BYTES_MAX and _record_end(data, after) is not None

@@ -1,10 +1,4 @@
-"""Frames between nodes: Raft messages, which may be lost, and calls, which are answered or fail.
-
-    frame    length (u32), then MessagePack of [kind, …]
-    kind     "hello" [id]      first on a connection: who speaks
-             "m" [message]     a Raft message
-             "c" [number, method, payload]         a call
-             "r" [number, payload] or "f" [number, text]   its answer: a result, or a failure
+"""Connections between nodes, and calls over them.
 
 Each node dials each other; what it sends goes out on the connection that it dialled, answers to
 calls come back on it. A peer that cannot be reached costs nobody a wait: messages are dropped while
@@ -15,65 +9,46 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
-from struct import Struct
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
-import msgspec
-
-from harness.errors import Refused, TimedOut, Unavailable
+from harness.errors import OpError, Refused, TimedOut, Unavailable
 from harness.host.contract import Host
 from nodes.raft.messages import Message
+from nodes.raft.wire import (
+    FRAME_BYTES_MAX,
+    HELLO_BYTES_MAX,
+    Call,
+    Failure,
+    Hello,
+    Malformed,
+    Note,
+    Result,
+    framed,
+    read_frame,
+)
 
-FRAME_BYTES_MAX = 8 << 20
 BUFFER_BYTES_MAX = 4 << 20
-DIAL_TIMEOUT_S = 1.0
-BACKOFF_S = (0.05, 1.0)
+PAYLOAD_BYTES_MAX = FRAME_BYTES_MAX - 1024
+"""Of a call or its answer; the rest is for the frame around it."""
 
-_LENGTH = Struct(">I")
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder().decode
+DIAL_TIMEOUT_S = 1.0
+HELLO_TIMEOUT_S = 10.0
+BACKOFF_S = (0.05, 0.5)
+SILENCE_S = 3
+"""The kernel gives a connection up when what was sent is not confirmed for so long: a network that
+works again shall not wait for a retransmission that backed off while it did not."""
 
 Handler = Callable[[bytes], Awaitable[bytes]]
 Address = tuple[str, int]
-
-
-class Malformed(Exception):
-    """Bytes that are no frame of ours."""
-
-
-async def read_frame(reader: asyncio.StreamReader) -> list[Any] | None:
-    """The next frame; None at the end of the stream.
-
-    Raises:
-        Malformed: too long (nothing of it was read), or no MessagePack list.
-    """
-    try:
-        (size,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-        if size > FRAME_BYTES_MAX:
-            raise Malformed(f"a frame of {size} bytes")
-        data = await reader.readexactly(size)
-    except (asyncio.IncompleteReadError, OSError):
-        return None
-    try:
-        frame = _decode(data)
-    except msgspec.MsgspecError as error:
-        raise Malformed(str(error)) from error
-    if not isinstance(frame, list) or not frame:
-        raise Malformed("not a list")
-    return frame
-
-
-def framed(*parts: Any) -> bytes:
-    payload = _encode(parts)
-    return _LENGTH.pack(len(payload)) + payload
 
 
 class Transport:
     """The connections of one node.
 
     Attributes:
-        on_message: called with (sender, message).
+        on_message: called with (sender, message); must not raise.
         handlers: method → answers calls.
     """
 
@@ -89,6 +64,7 @@ class Transport:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
+        """Listen and dial. Raises OSError: the address cannot be bound."""
         self._server = await asyncio.start_server(self._serve, *self._bind)
         for peer in self._peers:
             self._spawn(self._dial_for_ever(peer))
@@ -96,7 +72,7 @@ class Transport:
     async def close(self) -> None:
         if self._server is not None:
             self._server.close()
-        tasks = list(self._tasks)
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -105,22 +81,36 @@ class Transport:
 
     def send(self, peer: int, message: Message) -> None:
         """Send if there is a connection with room; else the message is lost."""
-        writer = self._writers.get(peer)
-        if writer is None or writer.transport.get_write_buffer_size() > BUFFER_BYTES_MAX:
-            return
-        writer.write(framed("m", message))
+        writer = self._writer(peer)
+        if writer is not None:
+            writer.write(framed(Note(message)))
 
     async def call(self, peer: int, method: str, payload: bytes, timeout_s: float) -> bytes:
-        """Call a method of a peer.
+        """Call a method of a peer, or of this node.
 
         Raises:
             Unavailable: there is no connection; nothing was sent.
-            Refused: the peer answered with a failure.
+            Refused: the peer answered with a failure, whose text it is.
             TimedOut: no answer came; it may have been done.
         """
-        if peer == self._id:
+        if len(payload) > PAYLOAD_BYTES_MAX:
+            raise Refused(f"{len(payload)} bytes are more than a call can carry")
+        try:
+            async with asyncio.timeout(timeout_s):
+                if peer == self._id:
+                    return await self._call_self(method, payload)
+                return await self._call_peer(peer, method, payload)
+        except TimeoutError:
+            raise TimedOut(f"node {peer} did not answer {method} in {timeout_s:g} s") from None
+
+    async def _call_self(self, method: str, payload: bytes) -> bytes:
+        try:
             return await self._handle(method, payload)
-        writer = self._writers.get(peer)
+        except OpError as error:
+            raise Refused(_described(error)) from error
+
+    async def _call_peer(self, peer: int, method: str, payload: bytes) -> bytes:
+        writer = self._writer(peer)
         if writer is None:
             raise Unavailable(f"no connection to node {peer}")
         self._number += 1
@@ -129,14 +119,18 @@ class Transport:
         self._calls[number] = future
         self._calls_of[peer].add(number)
         try:
-            writer.write(framed("c", number, method, payload))
-            async with asyncio.timeout(timeout_s):
-                return await future
-        except TimeoutError:
-            raise TimedOut(f"node {peer} did not answer {method} in {timeout_s:g} s") from None
+            writer.write(framed(Call(number, method, payload)))
+            return await future
         finally:
-            self._calls.pop(number, None)
+            del self._calls[number]
             self._calls_of[peer].discard(number)
+
+    def _writer(self, peer: int) -> asyncio.StreamWriter | None:
+        """The connection to a peer, if there is one with room."""
+        writer = self._writers.get(peer)
+        if writer is None or writer.transport.get_write_buffer_size() > BUFFER_BYTES_MAX:
+            return None
+        return writer
 
     # -- out ---------------------------------------------------------------------------------
 
@@ -144,41 +138,41 @@ class Transport:
         low, high = BACKOFF_S
         backoff = low
         while True:
-            try:
-                async with asyncio.timeout(DIAL_TIMEOUT_S):
-                    reader, writer = await asyncio.open_connection(*self._peers[peer])
-            except (OSError, TimeoutError):
-                await asyncio.sleep(backoff * self._host.rng.uniform(0.5, 1.0))
-                backoff = min(backoff * 2, high)
-                continue
-            writer.write(framed("hello", self._id))
-            self._writers[peer] = writer
-            heard = False
-            try:
-                heard = await self._read_answers(reader)
-            except Malformed as error:
-                self._host.log("raft.malformed", peer=peer, error=str(error))
-            finally:
-                del self._writers[peer]
-                writer.close()
-                self._fail_calls(peer)
             # A proxy takes connections for a dead peer and closes them: that is no success.
+            heard = await self._dial(peer)
             backoff = low if heard else min(backoff * 2, high)
             await asyncio.sleep(backoff * self._host.rng.uniform(0.5, 1.0))
 
-    async def _read_answers(self, reader: asyncio.StreamReader) -> bool:
+    async def _dial(self, peer: int) -> bool:
+        """One connection from start to end; whether anything came from the peer."""
+        try:
+            async with asyncio.timeout(DIAL_TIMEOUT_S):
+                reader, writer = await asyncio.open_connection(*self._peers[peer])
+        except (OSError, TimeoutError):
+            return False
+        _watch(writer)
         heard = False
-        while (frame := await read_frame(reader)) is not None:
-            heard = True
-            match frame:
-                case ["hello", int()]:
-                    pass
-                case ["r", int(number), bytes(payload)]:
-                    self._answer(number, payload, None)
-                case ["f", int(number), str(text)]:
-                    self._answer(number, b"", text)
-                case _:
-                    raise Malformed(f"an answer of kind {frame[0]!r}")
+        try:
+            # Used before the peer answers: where only the way back is cut, the way there works.
+            writer.write(framed(Hello(self._id)))
+            self._writers[peer] = writer
+            while (frame := await read_frame(reader)) is not None:
+                heard = True
+                match frame:
+                    case Hello():
+                        pass
+                    case Result(number, payload):
+                        self._answer(number, payload, None)
+                    case Failure(number, text):
+                        self._answer(number, b"", text)
+                    case _:
+                        raise Malformed(f"an answer of kind {type(frame).__name__}")
+        except Malformed as error:
+            self._host.log("raft.malformed", peer=peer, error=str(error))
+        finally:
+            self._writers.pop(peer, None)
+            writer.close()
+            self._fail_calls(peer)
         return heard
 
     def _answer(self, number: int, payload: bytes, failure: str | None) -> None:
@@ -191,10 +185,10 @@ class Transport:
             future.set_exception(Refused(failure))
 
     def _fail_calls(self, peer: int) -> None:
-        for number in list(self._calls_of[peer]):
-            future = self._calls.get(number)
-            if future is not None and not future.done():
-                future.set_exception(TimedOut(f"the connection to node {peer} was lost"))
+        for number in self._calls_of[peer]:
+            if not self._calls[number].done():
+                error = TimedOut(f"the connection to node {peer} was lost")
+                self._calls[number].set_exception(error)
 
     # -- in ----------------------------------------------------------------------------------
 
@@ -203,9 +197,10 @@ class Transport:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        _watch(writer)
         try:
             await self._read_requests(reader, writer)
-        except Malformed as error:
+        except (Malformed, TimeoutError) as error:
             peer = writer.get_extra_info("peername")
             self._host.log("raft.malformed", peer=str(peer), error=str(error))
         finally:
@@ -214,33 +209,32 @@ class Transport:
     async def _read_requests(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        hello = await read_frame(reader)
-        match hello:
-            case None:
-                return
-            case ["hello", int(sender)] if sender in self._peers:
-                writer.write(framed("hello", self._id))
-            case _:
-                raise Malformed(f"a connection that begins with {hello!r:.100}")
+        async with asyncio.timeout(HELLO_TIMEOUT_S):
+            hello = await read_frame(reader, HELLO_BYTES_MAX)
+        if hello is None:
+            return
+        if not isinstance(hello, Hello) or hello.id not in self._peers:
+            raise Malformed(f"a connection that begins with {hello!r:.100}")
+        writer.write(framed(Hello(self._id)))
         while (frame := await read_frame(reader)) is not None:
             match frame:
-                case ["m", message]:
-                    try:
-                        self.on_message(sender, msgspec.convert(message, Message))
-                    except msgspec.ValidationError as error:
-                        raise Malformed(str(error)) from error
-                case ["c", int(number), str(method), bytes(payload)]:
+                case Note(message):
+                    self.on_message(hello.id, message)
+                case Call(number, method, payload):
                     self._spawn(self._reply(writer, number, method, payload))
                 case _:
-                    raise Malformed(f"a frame of kind {frame[0]!r}")
+                    raise Malformed(f"a request of kind {type(frame).__name__}")
 
     async def _reply(
         self, writer: asyncio.StreamWriter, number: int, method: str, payload: bytes
     ) -> None:
         try:
-            answer = framed("r", number, await self._handle(method, payload))
+            result = await self._handle(method, payload)
+            if len(result) > PAYLOAD_BYTES_MAX:
+                raise Refused(f"the answer is {len(result)} bytes long")
+            answer = framed(Result(number, result))
         except Exception as error:
-            answer = framed("f", number, f"{type(error).__name__}: {error}")
+            answer = framed(Failure(number, _described(error)))
         with contextlib.suppress(OSError):
             writer.write(answer)
 
@@ -250,7 +244,24 @@ class Transport:
             raise Refused(f"no method {method!r}")
         return await handler(payload)
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:1000]
+
+
+def _watch(writer: asyncio.StreamWriter) -> None:
+    """Have the kernel end a connection whose peer is gone without a word, where it can."""
+    plain = writer.get_extra_info("socket")
+    if plain is None:
+        return
+    options = {"TCP_USER_TIMEOUT": SILENCE_S * 1000, "TCP_KEEPIDLE": SILENCE_S}
+    options |= {"TCP_KEEPINTVL": 1, "TCP_KEEPCNT": SILENCE_S}
+    with contextlib.suppress(OSError, AttributeError):
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in options.items():
+            plain.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
