@@ -21,6 +21,7 @@ class PartitionState(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         replicas: broker ids, the preferred leader first. isr: those in sync, never empty.
+        elr: eligible to take the place of the ISR, see `nodes.broker.controller.partitions`.
         leader: a member of `isr`, or NO_LEADER.
         leader_epoch: rises with every change of leader. partition_epoch: with every change at all.
     """
@@ -33,6 +34,7 @@ class PartitionState(msgspec.Struct, frozen=True, array_like=True):
     leader: int
     leader_epoch: int
     partition_epoch: int
+    elr: tuple[int, ...] = ()
 
 
 class TopicState(msgspec.Struct, frozen=True, array_like=True):
@@ -73,7 +75,13 @@ _NONE: Mapping[Any, Any] = MappingProxyType({})
 
 
 class MetadataImage(msgspec.Struct, frozen=True):
-    """Everything, after the entry at `offset` of the metadata log."""
+    """Everything, after the entry at `offset` of the metadata log.
+
+    Attributes:
+        broker_configs: the cluster's values of topics' configs, changed at run time or static.
+        defaults: the static ones, as the newest broker to register has them.
+        group_offsets: "group\\0topic\\0partition" → (offset, metadata).
+    """
 
     offset: int = 0
     cluster_id: str = ""
@@ -82,7 +90,8 @@ class MetadataImage(msgspec.Struct, frozen=True):
     broker_configs: Mapping[str, str] = _NONE
     next_producer_id: int = 1000
     counters: Counters = Counters()
-    group_offsets: Mapping[str, tuple[int, str]] = _NONE  # "group\0topic\0partition"
+    group_offsets: Mapping[str, tuple[int, str]] = _NONE
+    defaults: Mapping[str, str] = _NONE
 
     def partition(self, topic: str, partition: int) -> PartitionState | None:
         state = self.topics.get(topic)
@@ -116,12 +125,13 @@ class MetadataImage(msgspec.Struct, frozen=True):
                 self.next_producer_id,
                 self.counters,
                 dict(self.group_offsets),
+                dict(self.defaults),
             )
         )
 
     @staticmethod
     def load(data: bytes) -> MetadataImage:
-        offset, cluster_id, brokers, topics, configs, producer_id, counters, offsets = (
+        offset, cluster_id, brokers, topics, configs, producer_id, counters, offsets, defaults = (
             msgspec.msgpack.decode(data, type=_Dump)
         )
         return MetadataImage(
@@ -133,6 +143,7 @@ class MetadataImage(msgspec.Struct, frozen=True):
             producer_id,
             counters,
             offsets,
+            defaults,
         )
 
     def _check(self) -> None:
@@ -146,6 +157,7 @@ class MetadataImage(msgspec.Struct, frozen=True):
                 )
                 assert len(set(state.replicas)) == len(state.replicas) > 0
                 assert state.isr and set(state.isr) <= set(state.replicas)
+                assert set(state.elr) <= set(state.replicas) - set(state.isr)
                 assert state.leader == NO_LEADER or state.leader in state.isr
                 assert state.leader == NO_LEADER or self.active(state.leader)
         assert all(id == broker.id for id, broker in self.brokers.items())
@@ -160,4 +172,5 @@ _Dump = tuple[
     int,
     Counters,
     dict[str, tuple[int, str]],
+    dict[str, str],
 ]

@@ -66,6 +66,7 @@ class Partition:
         leading: whether this node leads it in `state.leader_epoch`.
         offline: why it serves nobody any more: its disk failed.
         closed: whether this node has let go of it.
+        min_isr: how many must be in sync for anything to be acknowledged or shown.
     """
 
     def __init__(self, host: Host, me: int, state: PartitionState, log: Log, hw: int) -> None:
@@ -75,6 +76,7 @@ class Partition:
         self.leading = False
         self.offline: str | None = None
         self.closed = False
+        self.min_isr = 1
         self.epoch_start = log.end_offset
         self.progress: dict[int, Progress] = {}
         self.joining: tuple[int, ...] = ()  # asked into the ISR, not yet known to be in it
@@ -119,6 +121,8 @@ class Partition:
             self.joining = ()
             self._changed.set()
             self._changed = asyncio.Event()
+        if len(state.isr) < self.min_isr:
+            self._release(Code.NOT_ENOUGH_REPLICAS_AFTER_APPEND)
         self.advance()
 
     def follow(self, state: PartitionState) -> None:
@@ -299,7 +303,7 @@ class Partition:
 
     def advance(self) -> None:
         """Move the high watermark as far as the maximal ISR allows, and answer who waited."""
-        if not self.leading:
+        if not self.leading or len(self.state.isr) < self.min_isr:
             return
         ends = [self.log.settled_end]
         ends += [self.progress[r].end for r in self.maximal_isr if r != self._me]

@@ -99,6 +99,9 @@ class Replicas:
     def min_isr(self, topic: str) -> int:
         return int(self._controller.image.config(topic, "min.insync.replicas", "1"))
 
+    def _min_isr(self, state: PartitionState) -> int:
+        return min(self.min_isr(state.topic), len(state.replicas))
+
     # -- as the metadata says ----------------------------------------------------------------
 
     def _on_image(self, old: MetadataImage, new: MetadataImage) -> None:
@@ -127,6 +130,7 @@ class Replicas:
         return own is not None and epoch != 0 and own.epoch == epoch
 
     def _take_role(self, partition: Partition, state: PartitionState) -> None:
+        partition.min_isr = self._min_isr(state)
         if state.leader == self._config.id:
             partition.lead(state)
         else:
@@ -245,6 +249,8 @@ class Replicas:
             before, after = old.topics.get(topic), new.topics[topic]
             if everyone or before is None or before.configs is not after.configs:
                 partition.log.config = self._log_config(topic)
+                partition.min_isr = self._min_isr(partition.state)
+                partition.advance()
 
     def _assign_fetchers(self) -> None:
         """One fetcher a leader; each learns which partitions to fetch from it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import msgspec
 
 
@@ -12,13 +14,17 @@ class Command(msgspec.Struct, frozen=True, array_like=True, tag=True):
 class Register(Command, frozen=True):
     """A broker process starts.
 
-    `clean`: the process before it stored everything before it ended, so that its log is what its
-    ISRs believe it is.
+    Attributes:
+        incarnation: no other process of this cluster has or had the same.
+        clean: the process before it stored everything before it ended, so that its log is what its
+            ISRs believe it is.
+        defaults: its static configs, as far as they are defaults for topics.
     """
 
     broker: int
     incarnation: str
     clean: bool
+    defaults: dict[str, str] = {}
 
 
 class Unfence(Command, frozen=True):
@@ -69,7 +75,7 @@ class AlterPartition(Command, frozen=True):
 
     broker: int
     broker_epoch: int
-    topic: str
+    topic_id: UUID
     partition: int
     leader_epoch: int
     partition_epoch: int

@@ -28,7 +28,7 @@ class Quorum:
     """
 
     def __init__(self, id: int) -> None:
-        self._id, self._machine = id, Machine({})
+        self._id, self._machine = id, Machine()
         self._machine.on_change = self._changed
         self._subscribers: list[Subscriber] = []
         self._index = 0
@@ -82,7 +82,7 @@ class Quorum:
         command = AlterPartition(
             self._id,
             self.broker_epoch,
-            state.topic,
+            state.topic_id,
             state.partition,
             state.leader_epoch,
             state.partition_epoch,

@@ -97,8 +97,8 @@ async def test_replicas_can_be_assigned(broker: Broker) -> None:
     ("rows", "partitions", "code"),
     [
         ([(1, [ME])], -1, Code.INVALID_REPLICA_ASSIGNMENT),
-        ([(0, [ME, ME])], -1, Code.INVALID_REPLICATION_FACTOR),
-        ([(0, [9])], -1, Code.INVALID_REPLICATION_FACTOR),
+        ([(0, [ME, ME])], -1, Code.INVALID_REPLICA_ASSIGNMENT),
+        ([(0, [9])], -1, Code.INVALID_REPLICA_ASSIGNMENT),
         ([(0, [ME])], 1, Code.INVALID_REQUEST),
     ],
 )
