@@ -119,7 +119,7 @@ async def _poll(context: Context, body: Any, asked: list[Asked], *, follower: bo
     deadline = loop.time() + max(body.max_wait_ms, 0) / 1000
     bytes_max = min(body.max_bytes, context.config.ms("fetch.max.bytes"))
     while True:
-        found = _collect(context, asked, bytes_max, follower)
+        found = _collect(asked, bytes_max, follower)
         left_s = deadline - loop.time()
         if found.urgent or found.size >= body.min_bytes or left_s <= 0 or not asked:
             return found
@@ -131,10 +131,10 @@ async def _poll(context: Context, body: Any, asked: list[Asked], *, follower: bo
             async with asyncio.timeout(left_s):
                 await more
         except TimeoutError:
-            return _collect(context, asked, bytes_max, follower)
+            return _collect(asked, bytes_max, follower)
 
 
-def _collect(context: Context, asked: list[Asked], bytes_max: int, follower: bool) -> Round:
+def _collect(asked: list[Asked], bytes_max: int, follower: bool) -> Round:
     """One look at all partitions. The first that has anything gives one batch at least."""
     found = Round()
     for each in asked:
@@ -144,7 +144,7 @@ def _collect(context: Context, asked: list[Asked], bytes_max: int, follower: boo
             if each.partition is None:
                 assert each.refusal is not None
                 raise each.refusal
-            if context.replicas.get(each.topic, each.data.partition) is not each.partition:
+            if each.partition.closed:
                 raise BrokerError(Code.UNKNOWN_TOPIC_OR_PARTITION, "it was deleted meanwhile")
             left = max(bytes_max - found.size, 0)
             found.urgent |= _read(each.partition, each.data, part, left, not found.size, follower)

@@ -82,9 +82,8 @@ def _one(
         if len(records) > _ATTRIBUTES_LOW and records[_ATTRIBUTES_LOW] & _TRANSACTIONAL_OR_CONTROL:
             raise BrokerError(Code.INVALID_RECORD, "a transactional or control batch")
         partition = context.replicas.get(topic, data.index)
-        min_isr = context.replicas.min_isr(topic) if body.acks == ALL else 0
         # In the log the header is patched in place: these bytes become our own.
-        appended = partition.append(bytearray(records), body.acks, min_isr)
+        appended = partition.append(bytearray(records), body.acks, partition.min_isr)
     except (BrokerError, LogError) as error:
         return _refuse(part, error), None
     if appended.duplicate:
@@ -96,14 +95,13 @@ def _one(
     part.log_append_time_ms = appended.timestamp
     part.log_start_offset = partition.log.start_offset
     epoch = partition.state.leader_epoch
-    now_ms = context.host.clock.wall_ns() // 1_000_000
-    if body.acks != ALL and not partition.log.flush_is_due(now_ms):
+    if body.acks != ALL and not partition.flush_is_due:
         return part, None
-    return part, _settle(part, partition, epoch, appended, body, min_isr)
+    return part, _settle(part, partition, epoch, appended, body)
 
 
 async def _settle(
-    part: Any, partition: Partition, epoch: int, appended: Appended, body: Any, min_isr: int
+    part: Any, partition: Partition, epoch: int, appended: Appended, body: Any
 ) -> None:
     """Wait for what must come before the acknowledgement."""
     try:
@@ -113,7 +111,8 @@ async def _settle(
                 # Meanwhile others led: what is at these offsets now may be another's.
                 raise BrokerError(Code.NOT_LEADER_OR_FOLLOWER)
             timeout_s = max(body.timeout_ms, 0) / 1000
-            code = await partition.wait_replicated(appended.last_offset, timeout_s, min_isr)
+            last, min_isr = appended.last_offset, partition.min_isr
+            code = await partition.wait_replicated(last, timeout_s, min_isr)
             if code is not Code.NONE:
                 raise BrokerError(code)
     except (BrokerError, LogError, OSError) as error:
