@@ -42,6 +42,11 @@ class DockerCluster(ProcessCluster):
         self._packets: Packets | None = None
 
     @property
+    def label(self) -> str:
+        """What the containers and the network of this run are labelled with."""
+        return self._machines.run
+
+    @property
     def _owner(self) -> Machines:
         return self._machines
 

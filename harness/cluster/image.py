@@ -56,7 +56,7 @@ def ensure(base: str = BASE) -> str:
 
 def _contents() -> dict[str, bytes]:
     """Path in the checkout → content. Read once: what is hashed is what is built."""
-    paths = [ROOT / "docker/Dockerfile", ROOT / "docker/requirements.txt"]
+    paths = [ROOT / "docker" / name for name in ("Dockerfile", "base-image", "requirements.txt")]
     for source in SOURCES:
         path = ROOT / source
         paths += sorted(path.rglob("*.py")) if path.is_dir() else [path]
@@ -78,11 +78,12 @@ def _exists(tag: str) -> bool:
 def _build(tag: str, base: str, contents: Mapping[str, bytes]) -> None:
     _run([str(ROOT / "docker/base-image"), base], "making the base image")
     with tempfile.TemporaryDirectory() as context:
+        Path(context, "Dockerfile").write_bytes(contents["docker/Dockerfile"])
         for path, content in contents.items():
-            name = "Dockerfile" if path == "docker/Dockerfile" else f"app/{path}"
-            target = Path(context, name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+            if path.endswith(".py"):
+                target = Path(context, "app", path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
         shutil.copytree(_wheels(base), Path(context, "wheels"))
         _run(
             ["docker", "build", "--quiet", "--network", "none", "--build-arg", f"BASE={base}"]

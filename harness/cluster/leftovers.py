@@ -26,7 +26,7 @@ IMAGE_KEPT_S = 24 * 3600.0  # a younger one may be about to be used
 
 def labels(run: str, harness_pid: int) -> Mapping[str, str]:
     """The labels of everything that a run makes."""
-    return {RUN: run, HARNESS: _identity(harness_pid) or "gone"}
+    return {RUN: run, HARNESS: _identity(harness_pid)}
 
 
 def remove_run(client: docker.DockerClient, run: str) -> list[str]:
@@ -61,20 +61,23 @@ def remove_orphans() -> list[str]:
 
 def is_orphan(labelled: Mapping[str, str]) -> bool:
     """Whether the harness named in these labels is gone, or was one before the last boot."""
-    harness = labelled.get(HARNESS, "gone")
-    with contextlib.suppress(ValueError):
-        return _identity(int(harness.split("/")[1])) != harness
-    return harness == "gone"
-
-
-def _identity(pid: int) -> str | None:
-    """A process by boot, pid and start; None if there is none."""
+    harness = labelled.get(HARNESS)
+    if harness is None:
+        return True
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        _, pid, _ = harness.split("/")
+        return _identity(int(pid)) != harness
+    except ValueError:
+        return False  # another version's way to say it, perhaps
+
+
+def _identity(pid: int) -> str:
+    """A process by boot, pid and start, which is "gone" if there is none."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    started = "gone"
+    with contextlib.suppress(OSError):
         # The 22nd field; the second is the command's name, which may contain anything.
         started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return None
     return f"{boot}/{pid}/{started}"
 
 

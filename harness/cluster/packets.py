@@ -25,9 +25,7 @@ Cost: an `nft` for each machine touched, side by side, about 10 ms, and one more
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-import struct
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -44,11 +42,11 @@ from harness.cluster.netfilter import (
     out_of_port,
 )
 from harness.cluster.process_cluster import ms_since
+from harness.cluster.segments import NOBODYS_PORT, Sender
 from harness.errors import FaultNotPossible, UsageError
 
 COUNT_DEADLINE_S = 5.0
 ANSWER_DEADLINE_S = 5.0
-NOBODYS_PORT = 9  # discard: nobody listens there, so the kernel itself refuses at once
 
 
 @dataclass(slots=True)
@@ -67,18 +65,10 @@ class Point:
     address: str
     ports: Mapping[str, int]
     applied: Drops = field(default_factory=Drops)
-    _raw: socket.socket | None = None
+    sender: Sender = field(init=False)
 
-    @property
-    def raw(self) -> socket.socket:
-        """A socket in its namespace that sends whole packets and receives nothing."""
-        if self._raw is None:
-            self._raw = socket_in(self.pid, *_RAW)
-        return self._raw
-
-    def close(self) -> None:
-        if self._raw is not None:
-            self._raw.close()
+    def __post_init__(self) -> None:
+        self.sender = Sender(self.pid)
 
 
 class Packets:
@@ -102,14 +92,14 @@ class Packets:
         self._state = state
         self._cuts: frozenset[Link] = frozenset()
         self._turn = asyncio.Lock()  # a probe must not meet the next fault
-        self._raw = socket.socket(*_RAW)
+        self._sender = Sender()
         self._tasks: set[asyncio.Task[Effect]] = set()
 
     def close(self) -> None:
-        """Give the sockets back; they would keep the namespaces in being."""
-        self._raw.close()
+        """Give the probes' sockets back."""
+        self._sender.close()
         for point in self._points.values():
-            point.close()
+            point.sender.close()
 
     async def cut(self, links: Collection[Link]) -> Effect:
         self._check(links)
@@ -244,19 +234,14 @@ class Packets:
     def _send(self, link: Link) -> None:
         keeper = self._keeper(link)
         if link.source in self._clients:
-            self._send_from(self._raw, NOBODYS_PORT, keeper.address, keeper.ports[link.source])
+            port = keeper.ports[link.source]
+            self._sender.send(NOBODYS_PORT, keeper.address, port)
         elif link.target in self._clients:
             port = keeper.ports[link.target]
-            self._send_from(keeper.raw, port, self._gateway, NOBODYS_PORT)
+            keeper.sender.send(port, self._gateway, NOBODYS_PORT)
         else:
-            source = self._points[link.source]
-            self._send_from(source.raw, NOBODYS_PORT, keeper.address, NOBODYS_PORT)
-
-    def _send_from(self, raw: socket.socket, source_port: int, target: str, port: int) -> None:
-        # Dropped on leaving, a packet is refused to its sender; the rule has counted it all the
-        # same.
-        with contextlib.suppress(PermissionError):
-            raw.sendto(segment(source_port, target, port), (target, 0))
+            sender = self._points[link.source].sender
+            sender.send(NOBODYS_PORT, keeper.address, NOBODYS_PORT)
 
     async def _ask(self, links: Iterable[Link]) -> list[str]:
         """Connect over each healed link that is open both ways; those that gave no answer."""
@@ -287,24 +272,6 @@ class Packets:
         finally:
             connection.close()
         return True
-
-
-_RAW = (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
-
-
-def segment(source_port: int, target: str, target_port: int) -> bytes:
-    """An IP packet with a TCP segment that every kernel throws away: its checksum is wrong.
-
-    The kernel that sends it fills in length, source and the checksum of the IP header.
-    """
-    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 0, 0, 0, 64, 6, 0, bytes(4), _packed(target))
-    reset = 0x04  # if it were read after all, it would ask for no answer
-    tcp = struct.pack("!HHIIBBHHH", source_port, target_port, 0, 0, 5 << 4, reset, 0, 0xDEAD, 0)
-    return ip + tcp
-
-
-def _packed(address: str) -> bytes:
-    return socket.inet_aton(address)
 
 
 async def _side_by_side(steps: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:

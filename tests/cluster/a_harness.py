@@ -1,6 +1,6 @@
 """A harness to be killed: starts a cluster, pauses n1, cuts n2, tells its pids and waits.
 
-python -m tests.cluster.a_harness FOLDER
+python -m tests.cluster.a_harness local|docker FOLDER
 """
 
 from __future__ import annotations
@@ -12,19 +12,27 @@ import sys
 from pathlib import Path
 
 from harness.cluster.contract import Link
+from harness.cluster.docker import DockerCluster
 from harness.cluster.local import LocalCluster
 from tests.conformance.echo import EchoSystem
 
 
-async def main(folder: Path) -> None:
-    cluster = LocalCluster(EchoSystem(), nodes=3, folder=folder, seed=1)
+async def main(kind: str, folder: Path) -> None:
+    make = {"local": LocalCluster, "docker": DockerCluster}[kind]
+    cluster = make(EchoSystem(), nodes=3, folder=folder, seed=1)
+    label = cluster.label if isinstance(cluster, DockerCluster) else ""
+    tell(pid=os.getpid(), label=label)
     await cluster.start()
     paused = await cluster.pause("n1")
     await cluster.cut([Link("n2", "n3")])
     assert paused.outcome == "observed"
-    print(json.dumps({"pid": os.getpid(), "paused": paused.evidence["pid"]}), flush=True)
+    tell(paused=paused.evidence["pid"])
     await asyncio.Event().wait()
 
 
+def tell(**what: int | str) -> None:
+    print(json.dumps(what), flush=True)
+
+
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2])))

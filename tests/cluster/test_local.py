@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -17,11 +15,11 @@ from harness.cluster.contract import Ability, Link, NodeState, Outcome, Shape
 from harness.cluster.local import LocalCluster, find_proxy_server
 from harness.cluster.postmortem import thread_states
 from harness.errors import EnvironmentFailure, FaultNotPossible, UsageError
+from tests.cluster.harnesses import AHarness
 from tests.conformance.echo import EchoSystem, Talk, call, wait_until
 
 pytestmark = pytest.mark.local
 
-ROOT = Path(__file__).parents[2]
 C1_TO_N1 = Link("c1", "n1")
 
 
@@ -53,31 +51,25 @@ async def wait_for_none(folder: Path, deadline_s: float = 2.0) -> None:
     await wait_until(lambda: not processes_of(folder), f"nothing runs in {folder}", deadline_s)
 
 
-async def start_harness(folder: Path) -> tuple[asyncio.subprocess.Process, dict[str, int]]:
-    harness = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.cluster.a_harness", str(folder / "run")),
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert harness.stdout is not None
-    line = await asyncio.wait_for(harness.stdout.readline(), 30)
-    pids: dict[str, int] = json.loads(line)
+async def start_harness(folder: Path) -> asyncio.subprocess.Process:
+    harness = await AHarness.start("local", folder / "run")
+    pids = await harness.wait_until_ready()
     assert len(processes_of(folder)) >= 5, "three nodes, the proxies, the harness"
     assert set(thread_states(pids["paused"])) == {"T"}
-    return harness, pids
+    return harness.process
 
 
 async def test_nothing_is_left_when_the_harness_is_killed_while_a_node_is_paused(
     tmp_path: Path,
 ) -> None:
-    harness, _ = await start_harness(tmp_path)
+    harness = await start_harness(tmp_path)
     harness.kill()
     await wait_for_none(tmp_path)
     await harness.wait()
 
 
 async def test_nothing_is_left_when_the_harness_ends_by_an_interrupt(tmp_path: Path) -> None:
-    harness, _ = await start_harness(tmp_path)
+    harness = await start_harness(tmp_path)
     harness.send_signal(signal.SIGINT)
     await wait_for_none(tmp_path)
     await harness.wait()
