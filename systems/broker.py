@@ -7,7 +7,6 @@ port also tells who leads what, which the nemeses' targets and the statistics of
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -55,7 +54,7 @@ class Broker:
         shape = asdict(spec)
         shape["options"] = {**NODE_OPTIONS, **spec.options}
         return Command(
-            argv=[sys.executable, "-m", "nodes.broker", path],
+            argv=[spec.python, "-m", "nodes.broker", path],
             files={path: msgspec.json.encode(shape)},
         )
 
