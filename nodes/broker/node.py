@@ -1,7 +1,7 @@
 """A broker from start to end: what is made in which order, and who answers what.
 
     start   clean-shutdown marker → controller → replicas → listeners → admin port
-    end     listeners → replicas (everything stored) → controller → marker
+    end     fenced by its own wish → listeners → replicas (everything stored) → controller → marker
 
 The marker is the promise of the last process that its logs are what the cluster believes they are;
 it is taken away, durably, before anything is written. Without it the broker registers as one that
@@ -19,7 +19,9 @@ from nodes.broker.admin import Admin
 from nodes.broker.api import cluster, configs, fetch, groups, offsets, produce, producers, topics
 from nodes.broker.api.context import PEER, Context, Handler
 from nodes.broker.config import NodeConfig
+from nodes.broker.controller.commands import Fence
 from nodes.broker.controller.controller import Controller
+from nodes.broker.errors import BrokerError
 from nodes.broker.metrics import Metrics
 from nodes.broker.producer_ids import ProducerIds
 from nodes.broker.replicas import Replicas
@@ -29,6 +31,9 @@ from nodes.broker.wire import Malformed, Request, encode_response
 MARKER = "clean-shutdown"
 WATCH_S = 0.5
 """How often a node looks whether its share of the controller still works."""
+
+HAND_OVER_S = 1.0
+"""How long a node that ends waits for the controller, which may be gone."""
 
 HANDLERS: Mapping[str, Handler] = {
     "ApiVersions": cluster.api_versions,
@@ -91,6 +96,14 @@ class Node:
             if failure is not None:
                 raise NodeFailed(f"the controller failed: {type(failure).__name__}: {failure}")
 
+    async def hand_over(self) -> None:
+        """Leave service in good order, so that others lead at once and clients are told so."""
+        controller = self.context.controller
+        if controller.broker_epoch and not controller.fenced:
+            with contextlib.suppress(BrokerError):
+                command = Fence(self._config.id, controller.broker_epoch)
+                await controller.submit(command, HAND_OVER_S)
+
     async def close(self, *, clean: bool) -> None:
         self._admin.close()
         for listener in self._listeners:
@@ -134,6 +147,7 @@ async def run(host: Host, config: NodeConfig) -> None:
         host.log("node.started", id=config.id)
         await node.wait_failed()
     except asyncio.CancelledError:
+        await node.hand_over()
         await node.close(clean=True)
         await host.disk.replace(MARKER, b"")
         host.log("node.ended", id=config.id)

@@ -17,8 +17,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from systems.broker import NODE_OPTIONS
+from tests.nodes.broker.clients.cluster import wait
 from tests.nodes.broker.clients.test_confluent import consume
-from tests.nodes.broker.processes import ROOT, Nodes
+from tests.nodes.broker.processes import ROOT, Nodes, running
 
 pytestmark = pytest.mark.local
 
@@ -63,9 +64,12 @@ def read(nodes: Nodes, topic: str, count: int) -> list[bytes]:
     return found
 
 
-def create(nodes: Nodes, topic: str, configs: Mapping[str, str] | None = None) -> None:
+def create(
+    nodes: Nodes, topic: str, configs: Mapping[str, str] | None = None, replicas: int = 1
+) -> None:
     admin = AdminClient({"bootstrap.servers": nodes.bootstrap})
-    admin.create_topics([NewTopic(topic, 1, 1, config=dict(configs or {}))])[topic].result(20)
+    new = NewTopic(topic, 1, replicas, config=dict(configs or {}))
+    admin.create_topics([new])[topic].result(20)
 
 
 def event(nodes: Nodes, name: str) -> dict[str, Any]:
@@ -155,6 +159,26 @@ def test_a_clean_end_counts_once(nodes: Nodes) -> None:
         True,
         False,
     ]
+
+
+def test_a_leader_that_is_told_to_end_hands_over_first(tmp_path: Path) -> None:
+    slow = {**OPTIONS, "broker.session.timeout.ms": 60_000}  # nobody would notice otherwise
+    with running(tmp_path, 3, slow) as nodes:
+        create(nodes, "t", replicas=3)
+        produce(nodes, "t", [b"a"])
+
+        def leader(of: str) -> int:
+            state = json.loads(nodes.page(of, "/state") or b"")
+            return int(state["partitions"][0]["leader"])
+
+        first = leader("n1")
+        others = [name for name in nodes.configs if name != f"n{first}"]
+        assert nodes.end(f"n{first}", signal.SIGTERM) == 0
+        wait(lambda: leader(others[0]) not in (first, -1), "another leader", 10)
+        produce(nodes, "t", [b"b"])
+        assert read(nodes, "t", 2) == [b"a", b"b"]
+        nodes.start(f"n{first}")
+        nodes.wait_ready()
 
 
 @pytest.mark.parametrize("disk", ["volatile"], indirect=True)
