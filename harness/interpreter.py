@@ -214,7 +214,7 @@ class Interpreter:
             return asked
         if call.type == "sleep":
             context.free &= ~(1 << thread)
-            heapq.heappush(self._sleeping, (context.time + int(call.value * NS), thread))
+            heapq.heappush(self._sleeping, (context.time + round(call.value * NS), thread))
             return asked
         context.free &= ~(1 << thread)
         worker = self._workers[thread]

@@ -15,6 +15,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
+
+# A deadline for each example would judge the machine that the tests share, and not the code.
+settings.register_profile("assay", deadline=None)
+settings.load_profile("assay")
 
 TOXIPROXY_MODULE = "github.com/Shopify/toxiproxy/v2/cmd/server@v2.12.0"
 

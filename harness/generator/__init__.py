@@ -2,22 +2,9 @@
 
 from harness.generator.choice import (
     any_of,
-    concurrency_limit,
-    cycle,
-    f_map,
-    filter_calls,
     flip_flop,
-    ignore_updates,
-    limit,
-    map_calls,
     mix,
-    on_update,
-    once,
-    process_limit,
-    repeat,
     shortest_any,
-    until,
-    until_ok,
     weighted,
     with_values,
 )
@@ -34,6 +21,23 @@ from harness.generator.core import (
 )
 from harness.generator.guard import friendly, trace, validate
 from harness.generator.independent import concurrent_keys, keyed, sequential_keys
+from harness.generator.limits import (
+    concurrency_limit,
+    cycle,
+    limit,
+    once,
+    process_limit,
+    repeat,
+    until,
+    until_ok,
+)
+from harness.generator.rewriting import (
+    f_map,
+    filter_calls,
+    ignore_updates,
+    map_calls,
+    on_update,
+)
 from harness.generator.threads import (
     clients,
     each_process,

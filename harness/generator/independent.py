@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import islice
 
-from harness.generator.choice import map_calls, soonest
+from harness.generator.choice import soonest
 from harness.generator.core import NOTHING, PENDING, Call, Context, Generator, Step, concat, lift
+from harness.generator.rewriting import map_calls
 from harness.op import Op
 
 
@@ -17,6 +18,8 @@ def keyed(key: object, generator: object) -> Generator:
     """Every value v as `[key, v]`."""
 
     def tupled(call: Call) -> Call:
+        if call.type in ("sleep", "log"):
+            return call  # its value is no operation's
         return Call(call.f, [key, call.value], call.process, call.time, call.type, call.extra)
 
     return map_calls(tupled, generator)

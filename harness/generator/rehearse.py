@@ -93,7 +93,7 @@ def _dispatch(
         return
     context.free &= ~(1 << thread)
     if call.type == "sleep":
-        done = context.time + int(call.value * 1e9)
+        done = context.time + round(call.value * 1e9)
         op = Op(-1, context.time, Kind.INVOKE, call.process, "sleep", extra={"sleep": True})
         heapq.heappush(flying, (done, next(tie), thread, op, Kind.OK))
         return

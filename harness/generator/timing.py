@@ -47,7 +47,7 @@ class TimeLimit(Wrapper):
 
 def time_limit(seconds: float, generator: Any) -> Generator:
     """Ends `seconds` after its first call."""
-    return TimeLimit(int(seconds * NS), lift(generator))
+    return TimeLimit(round(seconds * NS), lift(generator))
 
 
 class Stagger(Wrapper):
@@ -69,8 +69,8 @@ class Stagger(Wrapper):
         call, after = step
         now = call.time
         assert now is not None
-        # The first is due at once: were its time drawn, it would be drawn anew at each asking, since
-        # an answer that lies in the future is thrown away, and hardly ever be now.
+        # The first is due at once. Were its time drawn, it would be drawn anew at each asking, as
+        # an answer that lies in the future is thrown away, and it would hardly ever be now.
         due = now if self.due is None else self.due
         if due > now:
             call = Call(call.f, call.value, call.process, due, call.type, call.extra)
@@ -85,7 +85,7 @@ def stagger(seconds: float, generator: Any) -> Generator:
 
     The first is due at once.
     """
-    return Stagger(int(2 * seconds * NS), lift(generator))
+    return Stagger(round(2 * seconds * NS), lift(generator))
 
 
 class Delay(Wrapper):
@@ -114,7 +114,7 @@ class Delay(Wrapper):
 
 def delay(seconds: float, generator: Any) -> Generator:
     """Calls `seconds` apart; when it falls behind, it catches up as fast as it can."""
-    return Delay(int(seconds * NS), lift(generator))
+    return Delay(round(seconds * NS), lift(generator))
 
 
 def sleep(seconds: float) -> Generator:
@@ -180,6 +180,6 @@ def cycle_times(*windows: tuple[float, Any]) -> Generator:
     """`(seconds, generator)` pairs take turns by the clock; each keeps its state in between."""
     assert windows and all(seconds > 0 for seconds, _ in windows)
     return Windows(
-        tuple(int(seconds * NS) for seconds, _ in windows),
+        tuple(round(seconds * NS) for seconds, _ in windows),
         tuple(lift(generator) for _, generator in windows),
     )
