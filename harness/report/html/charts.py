@@ -101,10 +101,13 @@ def _raw(name: str, done: Completed, until_s: float, bands: Sequence[Band]) -> s
         if not len(part):
             continue
         # Half a unit is less than a dot is wide: thinner, it would look the same.
-        cells = np.unique(
-            np.round(2 * np.column_stack((axes.x(part.start_s), axes.y(part.latency_ms)))), axis=0
+        x, y = (
+            np.round(2 * v).astype(int) for v in (axes.x(part.start_s), axes.y(part.latency_ms))
         )
-        dots = "".join(f"M{x / 2:g} {y / 2:g}h0" for x, y in cells.tolist())
+        cells = np.unique(x * 2 * HEIGHT + y)
+        columns, rows = np.divmod(cells, 2 * HEIGHT)
+        pairs = zip((columns / 2).tolist(), (rows / 2).tolist(), strict=True)
+        dots = "".join(f"M{x:g} {y:g}h0" for x, y in pairs)
         size = "few" if len(cells) < FEW else "dots"
         drawn.append(f'<path class="{size}" d="{dots}" stroke="{colour}"/>')
         legend.append((f"{kind.value} {len(part):,}", colour))

@@ -198,9 +198,12 @@ def _keys(
     row[begun] = np.arange(len(begun))
     row[ended[ended >= 0]] = np.flatnonzero(ended >= 0)
     there &= row[events] >= 0
-    both = np.unique(np.column_stack((row[events[there]], codes[there])), axis=0)
-    distinct, place = np.unique(both[:, 1], return_inverse=True)
-    start = np.searchsorted(both[:, 0], np.arange(len(begun) + 1))
+    distinct, place = np.unique(codes[there], return_inverse=True)
+    # Row and key as one number: sorting pairs takes ten times as long.
+    rows, place = np.divmod(
+        np.unique(row[events[there]] * len(distinct) + place), max(len(distinct), 1)
+    )
+    start = np.searchsorted(rows, np.arange(len(begun) + 1))
     names = [_name(values.decode(each)) for each in distinct.tolist()]
     return names, start.tolist(), place.tolist()
 

@@ -3,6 +3,7 @@
 
 const AXIS = 20, PHASE = 17, TARGET = 16, GAP = 8, FOOT = 4;
 const LANES_PX = 460, LANE_MIN = 5, LANE_MAX = 22;
+const CROWD = 2000;                               // so many marks are drawn as one, where they are narrow
 const SPAN_MIN = 20;                              // microseconds: closer, nothing is to be seen
 
 class View {
@@ -23,7 +24,7 @@ class View {
   }
 
   // -- what is seen ---------------------------------------------------------------------------
-  get width() { return this.canvas.clientWidth - this.side; }
+  get width() { return this.right - this.side; }
   x(time) { return this.side + (time - this.from) / (this.to - this.from) * this.width; }
   timeAt(px) { return this.from + (px - this.side) / this.width * (this.to - this.from); }
 
@@ -57,7 +58,8 @@ class View {
   }
   mark(lit) {
     this.lit = lit;
-    this.litRows = lit ? Array.from(lit.keys()).filter(row => lit[row]) : [];
+    this.litRows = [];
+    for (let row = 0; row < (lit?.length ?? 0); row++) if (lit[row]) this.litRows.push(row);
     this.redraw();
   }
   select(row) { this.selected = row; this.redraw(); }
@@ -93,6 +95,8 @@ class View {
     this.font = `11px ${colour("mono")}`;
     this.context.font = this.font;
     const labels = [...this.o.lanes, ...this.targets];
+    // Asking an element for its width may lay out the page: once a change, not once a bar.
+    this.right = this.canvas.clientWidth;
     this.side = Math.ceil(Math.min(Math.max(...labels.map(each => this.context.measureText(each).width), 40), 130)) + 14;
   }
   redraw() {
@@ -102,7 +106,7 @@ class View {
   }
   draw() {
     this.queued = false;
-    const c = this.context, width = this.canvas.clientWidth, { colours } = this;
+    const c = this.context, width = this.right, { colours } = this;
     fit(this.canvas, width, this.height);
     c.fillStyle = colours.paper; c.fillRect(0, 0, width, this.height);
     c.font = this.font; c.textBaseline = "middle"; c.lineWidth = 1;
@@ -112,7 +116,7 @@ class View {
     this._drawOverview();
   }
   _shades() {
-    const c = this.context, right = this.canvas.clientWidth;
+    const c = this.context, { right } = this;
     for (const band of this.o.bands) {
       const left = Math.max(this.x(band.start), this.side), end = Math.min(this.x(band.end), right);
       if (end < this.side || left > right) continue;
@@ -133,7 +137,7 @@ class View {
   _phases() {
     const c = this.context;
     for (const phase of this.o.phases) {
-      const left = Math.max(this.x(phase.start), this.side), right = Math.min(this.x(phase.end), this.canvas.clientWidth);
+      const left = Math.max(this.x(phase.start), this.side), right = Math.min(this.x(phase.end), this.right);
       if (right <= left) continue;
       c.fillStyle = this.colours.panel; c.fillRect(left, AXIS, right - left, PHASE - 3);
       c.fillStyle = this.colours.dim; c.fillRect(left, AXIS, 1, PHASE - 3);
@@ -160,28 +164,25 @@ class View {
     c.stroke(); c.lineWidth = 1;
   }
   _lane(lane, width) {
-    const { o, lit, colours } = this, c = this.context, rows = o.rowsOfLane[lane];
+    const { o, lit, colours, side, from } = this, c = this.context, rows = o.rowsOfLane[lane];
+    const { start, finish, type } = o, scale = this.width / (this.to - from), to = this.to;
     const y = this.lanesTop + lane * this.laneHeight, pad = this.laneHeight > 12 ? 3 : 1, height = this.laneHeight - 2 * pad;
-    const columns = Math.ceil(width), worst = new Uint8Array(columns + 1), marked = [];
+    const columns = Math.ceil(width), worst = new Uint8Array(columns + 1), worstLit = new Uint8Array(columns + 1), marked = [];
+    const crowded = this.litRows.length > CROWD;
     // Bars of less than a pixel become one bar a pixel, in the colour of the worst of them.
-    for (let k = o.firstSeen(rows, o.longest[lane], this.from); k < rows.length; k++) {
+    for (let k = o.firstSeen(rows, o.longest[lane], from); k < rows.length; k++) {
       const row = rows[k];
-      if (o.start[row] > this.to) break;
-      if (o.finish[row] < this.from) continue;
-      if (row === this.selected || (lit && lit[row])) { marked.push(row); continue; }
-      const left = Math.max(this.x(o.start[row]), this.side), right = Math.min(this.x(o.finish[row]), width);
-      if (right - left < 1.5) worst[left | 0] = Math.max(worst[left | 0], o.type[row] + 1);
-      else this._bar(row, left, right, y + pad, height, lit ? .25 : 1);
+      if (start[row] > to) break;
+      if (finish[row] < from) continue;
+      const isLit = lit !== null && lit[row] === 1;
+      if (row === this.selected || (isLit && !crowded)) { marked.push(row); continue; }
+      const left = Math.max(side + (start[row] - from) * scale, side), right = Math.min(side + (finish[row] - from) * scale, width);
+      const narrow = isLit ? worstLit : worst;
+      if (right - left >= 1.5) this._bar(row, left, right, y + pad, height, lit && !isLit ? .25 : 1);
+      else if (narrow[left | 0] <= type[row]) narrow[left | 0] = type[row] + 1;
     }
-    c.globalAlpha = lit ? .25 : 1;
-    for (let px = this.side | 0; px <= columns; px++) {
-      if (!worst[px]) continue;
-      const first = px;
-      while (worst[px + 1] === worst[first]) px++;
-      c.fillStyle = colours[TYPES[worst[first] - 1]];
-      c.fillRect(first, y + pad, px - first + 1, height);
-    }
-    c.globalAlpha = 1;
+    this._columns(worst, y + pad, height, lit ? .25 : 1);
+    this._columns(worstLit, y + pad, height, 1);
     for (const row of marked) {
       const left = Math.max(this.x(o.start[row]), this.side), right = Math.max(Math.min(this.x(o.finish[row]), width), left + 3);
       this._bar(row, left, right, y + pad, height, 1);
@@ -189,6 +190,19 @@ class View {
       c.strokeStyle = row === this.selected ? colours.accent : colours.invalid; c.lineWidth = 2;
       c.strokeRect(left - 1, y + pad - 1, right - left + 2, height + 2); c.lineWidth = 1;
     }
+  }
+  /** One bar for each run of pixels that have the same type, which stands in `worst` plus one. */
+  _columns(worst, y, height, alpha) {
+    const c = this.context;
+    c.globalAlpha = alpha;
+    for (let px = 0; px < worst.length; px++) {
+      if (!worst[px]) continue;
+      const first = px;
+      while (worst[px + 1] === worst[first]) px++;
+      c.fillStyle = this.colours[TYPES[worst[first] - 1]];
+      c.fillRect(first, y, px - first + 1, height);
+    }
+    c.globalAlpha = 1;
   }
   _bar(row, left, right, y, height, alpha) {
     const { o } = this, c = this.context, type = o.type[row], wide = right - left;
@@ -247,7 +261,10 @@ class View {
       c.fillStyle = colours.invalid; c.fillRect(x(o.start[row]) - 1, floor + 1, 3, 7);
     }
     c.fillStyle = colours.accent;
-    for (const row of this.litRows) c.fillRect(x(o.start[row]), 0, 1.5, 5);
+    for (let k = 0, last = -1; k < this.litRows.length; k++) {
+      const px = Math.round(x(o.start[this.litRows[k]]));
+      if (px !== last) c.fillRect(last = px, 0, 1.5, 5);
+    }
     const left = Math.max(x(this.from), side), right = Math.min(x(this.to), width);
     c.globalAlpha = .55; c.fillStyle = colours.paper;
     c.fillRect(side, 0, left - side, floor); c.fillRect(right, 0, width - right, floor);
