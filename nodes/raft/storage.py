@@ -74,10 +74,7 @@ class Storage:
             await self._file.fsync()
         base = self._replay(records)
         if base < self.snapshot.index:
-            # A crash came between the new snapshot and the WAL that goes on from it, perhaps with
-            # the snapshot's term: nothing was said in it yet, and no vote was given.
-            if self.hard_state.term < self.snapshot.term:
-                self.hard_state = HardState(self.snapshot.term)
+            # A crash came between the new snapshot and the WAL that goes on from it.
             await self._rewrite(self.entries)
 
     def _read_snapshot(self, data: bytes) -> Snapshot:
@@ -136,17 +133,19 @@ class Storage:
 
     async def save(self, ready: Ready) -> None:
         """Make what `ready` says durable. Raises OSError; then nothing may be acknowledged."""
-        if ready.hard_state is not None:
-            self.hard_state = ready.hard_state
-        if ready.snapshot is not None:
-            await self.compact(ready.snapshot, ready.entries)
-            return
         records: list[Any] = []
         if ready.hard_state is not None:
+            self.hard_state = ready.hard_state
             records.append(("h", ready.hard_state.term, ready.hard_state.vote))
+        if ready.snapshot is not None:
+            await self._append(records)  # a snapshot is never of a later term than the node
+            await self.compact(ready.snapshot, ready.entries)
+            return
         if ready.truncate_from is not None:
             records.append(("t", ready.truncate_from))
-        records += [("e", entry) for entry in ready.entries]
+        await self._append([*records, *(("e", entry) for entry in ready.entries)])
+
+    async def _append(self, records: list[Any]) -> None:
         if not records:
             return
         assert self._file is not None
