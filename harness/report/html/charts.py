@@ -71,12 +71,13 @@ def render(history: History, faults: Faults) -> str:
     until_s = max(faults.end / 1e9, 0.001)
     bucket_s = round_step(until_s / 60)
     figures: list[str] = []
+    shades = faults.shades()
     groups = _groups(done, history.fs)
     for name, part in groups.items():
-        figures.append(_raw(name, part, until_s, faults.bands))
-        figures.append(_quantiles(name, part, until_s, bucket_s, faults.bands))
-    figures.append(_outcomes(done, until_s, bucket_s, faults.bands))
-    figures.append(_kinds(groups, until_s, bucket_s, faults.bands))
+        figures.append(_raw(name, part, until_s, shades))
+        figures.append(_quantiles(name, part, until_s, bucket_s, shades))
+    figures.append(_outcomes(done, until_s, bucket_s, shades))
+    figures.append(_kinds(groups, until_s, bucket_s, shades))
     return f'<div class="charts">{"".join(figures)}</div>{_faults_legend(faults)}'
 
 

@@ -7,7 +7,7 @@ colours in `test.json`, by the operations that begin a fault. Times are nanoseco
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from harness.history import History
@@ -37,6 +37,10 @@ class Band:
     begin: int
     end: int
 
+    def meets(self, begin: int, end: int) -> bool:
+        """Whether it was on at some time of [begin, end]."""
+        return self.begin <= end and self.end >= begin
+
 
 @dataclass(frozen=True, slots=True)
 class Phase:
@@ -60,9 +64,28 @@ class Faults:
     phases: Sequence[Phase]
     end: int
 
+    def shades(self) -> list[Band]:
+        """The bands without overlaps of one kind: three nodes that are down at once are one shade.
+
+        Each keeps the name and the colour of its kind; `about` says all that it is made of.
+        """
+        merged: list[Band] = []
+        for name in self.kinds():
+            of_kind = sorted((b for b in self.bands if b.name == name), key=lambda b: b.begin)
+            last = of_kind[0]
+            for band in of_kind[1:]:
+                if band.begin <= last.end:
+                    about = f"{last.about}, {band.about}"
+                    last = replace(last, about=about, end=max(last.end, band.end))
+                else:
+                    merged.append(last)
+                    last = band
+            merged.append(last)
+        return merged
+
     def during(self, begin: int, end: int) -> list[Band]:
         """The bands that were on at some time of [begin, end]."""
-        return [band for band in self.bands if band.begin <= end and band.end >= begin]
+        return [band for band in self.bands if band.meets(begin, end)]
 
     def kinds(self) -> dict[str, str]:
         """Each fault that occurs → its colour, in order of appearance."""

@@ -50,7 +50,8 @@ def data(history: History, faults: Faults, findings: Sequence[Mapping[str, Any]]
         else's), `lane` (row of `lanes`), `value`, `result`, `error` (text). `key_start` and `key`:
         keys of operation i are key[key_start[i]:key_start[i + 1]], rows of `keys` (text).
         Of the run: `until` (microseconds), `total` (operations of the history), `cut` (characters
-        of the longest value that is whole), `bands`, `phases`, `findings`.
+        of the longest value that is whole), `bands` (each fault), `shades` (the same
+        without overlaps of a kind), `phases`, `findings`.
     """
     begun, ended = _operations(history)
     total = len(begun)
@@ -83,6 +84,10 @@ def data(history: History, faults: Faults, findings: Sequence[Mapping[str, Any]]
                 "end": band.end // 1000,
             }
             for band in faults.bands
+        ],
+        "shades": [
+            {"colour": shade.colour, "start": shade.begin // 1000, "end": shade.end // 1000}
+            for shade in faults.shades()
         ],
         "phases": [
             {"name": visible(p.name), "start": p.begin // 1000, "end": p.end // 1000}

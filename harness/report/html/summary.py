@@ -125,9 +125,14 @@ def _facts(
     system = verdict.get("stats", {}).get("system")
     if isinstance(system, Mapping):
         for name, number in list(system.items())[:3]:
-            yield _fact(str(name)[:1].upper() + str(name)[1:], str(number), "")
+            yield _fact(_sentence(str(name)), str(number), "")
     if "seed" in test:
         yield _fact("Seed", str(test["seed"]), "")
+
+
+def _sentence(name: str) -> str:
+    """`isr_shrinks` as a reader says it: `Isr shrinks`."""
+    return name[:1].upper() + name[1:].replace("_", " ")
 
 
 def _fact(name: str, value: str, about: str) -> str:

@@ -117,7 +117,7 @@ class View {
   }
   _shades() {
     const c = this.context, { right } = this;
-    for (const band of this.o.bands) {
+    for (const band of this.o.shades) {
       const left = Math.max(this.x(band.start), this.side), end = Math.min(this.x(band.end), right);
       if (end < this.side || left > right) continue;
       c.globalAlpha = this.shade * .8; c.fillStyle = band.colour;
@@ -244,7 +244,7 @@ class View {
     fit(overview, width, height);
     c.fillStyle = colours.paper; c.fillRect(0, 0, width, height);
     c.fillStyle = colours.panel; c.fillRect(side, 0, width - side, floor);
-    for (const band of o.bands) {
+    for (const band of o.shades) {
       c.globalAlpha = this.shade; c.fillStyle = band.colour; c.fillRect(x(band.start), 0, Math.max(x(band.end) - x(band.start), 1), floor);
     }
     c.globalAlpha = 1;

@@ -61,8 +61,9 @@ def table(ops: Sequence[tuple[Op, Op | None]], faults: Faults) -> str:
         return ""
     times = [op.time for pair in ops for op in pair if op is not None]
     scale = Scale(times)
-    bands = faults.during(min(times), max(times))
-    shades = "".join(_shade(band, scale) for band in bands)
+    first, last = min(times), max(times)
+    bands = faults.during(first, last)
+    shades = "".join(_shade(shade, scale) for shade in faults.shades() if shade.meets(first, last))
     rows = "".join(_row(begun, ended, scale, shades) for begun, ended in ops)
     said = "".join(swatch(band.colour, band.about, shade=True) for band in bands[:BANDS_MAX])
     more = f" and {len(bands) - BANDS_MAX} more" if len(bands) > BANDS_MAX else ""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from harness.history import History
 from harness.op import NEMESIS, Kind, Op
-from harness.report.html.faults import LINKS, Faults, Phase, read
+from harness.report.html.faults import LINKS, Band, Faults, Phase, read
 from harness.timeline import parse
 
 KILL = {"name": "kill", "start": ["kill"], "stop": ["start"], "colour": "#c0392b"}
@@ -60,6 +65,30 @@ def test_bands_of_a_time_are_those_that_touch_it() -> None:
     assert found.during(first.begin, first.begin) == [first]
     assert found.during(0, found.end) == [first, second]
     assert found.during(first.end + 1, second.begin - 1) == []
+
+
+def test_faults_of_a_kind_that_overlap_are_one_shade() -> None:
+    found = faults(
+        """
+        nemesis: |-- kill ["n1","n2"] --? |-- start ["n1"] --? |-- start ["n2"] --?
+        """
+    )
+    (shade,) = found.shades()
+    one, other = found.bands
+    assert (shade.begin, shade.end) == (one.begin, other.end)
+    assert one.about in shade.about and other.about in shade.about
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 30), st.integers(0, 9))))
+def test_shades_cover_what_bands_cover_and_never_overlap(spans: list[tuple[str, int, int]]) -> None:
+    bands = [Band(name, "n1", "", "#000000", begin, begin + size) for name, begin, size in spans]
+    shades = Faults(bands, [], 40).shades()
+    for name in "ab":
+        of_kind = [shade for shade in shades if shade.name == name]
+        assert all(a.end < b.begin for a, b in pairwise(of_kind))
+        for time in range(41):
+            covered = any(b.meets(time, time) for b in bands if b.name == name)
+            assert covered == any(shade.meets(time, time) for shade in of_kind)
 
 
 def test_phases_are_paired_by_name_and_say_whether_they_were_complete() -> None:
