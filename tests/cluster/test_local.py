@@ -278,3 +278,23 @@ def test_power_off_needs_a_volatile_disk(tmp_path: Path) -> None:
     volatile = LocalCluster(EchoSystem(), folder=tmp_path, seed=1, disk="volatile")
     assert volatile.supports - real.supports == {Ability.POWER_OFF}
     assert not {Ability.SKEW, Ability.DAMAGE} & volatile.supports
+
+
+async def test_a_run_does_not_disturb_others_nor_does_its_death(
+    tmp_path: Path, cluster: LocalCluster
+) -> None:
+    one, two = await asyncio.gather(
+        AHarness.start("local", tmp_path / "one"), AHarness.start("local", tmp_path / "two")
+    )
+    await asyncio.gather(one.wait_until_ready(), two.wait_until_ready())
+    await one.kill()
+    await wait_for_none(tmp_path / "one")
+    assert len(processes_of(tmp_path / "two")) >= 5, "three nodes, the proxies, the harness"
+    await cluster.cut([C1_TO_N1])
+    assert (await cluster.heal()).outcome is Outcome.OBSERVED
+    for node in cluster.nodes:
+        assert (await call(cluster.address(node, "c1"), {"do": "echo", "text": "x"}))[
+            "node"
+        ] == node
+    await two.kill()
+    await wait_for_none(tmp_path / "two")
