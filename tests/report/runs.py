@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from checkers import crash, faults, log
+from harness import checker
 from harness.coverage import coverage
 from harness.guarantees import derive
 from harness.history import History, Recorder
@@ -268,9 +269,8 @@ def _mark(time: float, f: str, value: Any, extra: dict[str, Any] | None = None) 
 def judge(history: History) -> Verdict:
     """What the real checkers and the contract of these options say."""
     checks = {"log": log.check, "crash": crash.check, "faults": faults.check}
-    verdict = Verdict.merge({name: check(history, CONTRACT) for name, check in checks.items()})
     stats = {"system": {"elections": 7, "ISR shrinks": 11}, "coverage": coverage(history).to_json()}
-    return CONTRACT.sort(verdict, history).with_stats(stats)
+    return checker.judge(history, checks, CONTRACT).with_stats(stats)
 
 
 def save_verdict(folder: RunFolder, verdict: Verdict) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from hypothesis import given
+
 from harness.report.text import render
 from harness.verdict import Finding, Outcome, Verdict
+from tests.report.html.test_markup import ANY_TEXT
 
 LOST = Finding(
     "lost-write",
@@ -49,3 +52,25 @@ def test_a_doubt_says_why_it_is_unknown() -> None:
     assert "doubt: no poll read anything" in render(
         Verdict.of(doubts=["no poll read anything"]), "log"
     )
+
+
+def test_what_is_allowed_is_counted_exactly_though_few_are_kept() -> None:
+    verdict = Verdict(Outcome.VALID, allowed=(LOST,), allowed_counts={"lost-write": 1000})
+    assert "allowed: lost-write × 1000: legal under this contract" in render(verdict, "log")
+
+
+def test_a_vacuous_run_is_warned_of() -> None:
+    verdict = Verdict(Outcome.VALID, stats={"coverage": {"warnings": ["nobody read"]}})
+    assert "  warning: nobody read" in render(verdict, "log").splitlines()
+
+
+@given(ANY_TEXT)
+def test_no_text_of_a_system_commands_the_terminal_or_passes_for_a_line_of_ours(text: str) -> None:
+    finding = Finding("lost-write", text, (text,))
+    said = render(Verdict.of([finding], doubts=[text], stats={"system": {text: 1}}), "log")
+    said.encode()
+    assert "\x1b" not in said and "\r" not in said and "\x9b" not in said
+    first, *rest = said.split("\n")
+    assert first == "INVALID  log"
+    ours = {"  lost-write: 1", "    ", "      ", "  doubt: ", "  system:  "}
+    assert all(line.startswith(tuple(ours)) for line in rest)

@@ -25,7 +25,8 @@ from harness.report.html import (
     values,
 )
 from harness.report.html.logs import Logs
-from harness.report.html.markup import packed, text, visible
+from harness.report.html.markup import packed, text
+from harness.report.visible import visible
 from harness.store import RunFolder
 
 SCRIPTS = ("data.js", "search.js", "view.js", "page.js")

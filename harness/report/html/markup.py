@@ -1,8 +1,8 @@
 """Text of anybody as text of the page: no value can become markup, and none can hide.
 
-A broken system may return anything: `</script>`, terminal escapes, halves of surrogate pairs, marks
-that turn the writing direction around. Markup is escaped; what a browser would not show, or would
-obey, is spelled out (`␛`, `\\u202e`), so that two values that differ look different.
+A broken system may return anything: `</script>`, terminal escapes, halves of surrogate pairs.
+Markup is escaped here; what a browser would not show, or would obey, is spelled out by
+`harness.report.visible`.
 
 Called by everything in this package that writes HTML.
 """
@@ -13,31 +13,11 @@ import base64
 import gzip
 import re
 from html import escape
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-_DIRECTION = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-_BREAKS = (0x2028, 0x2029)
-_NOTHING = (0xFEFF, 0xFFFE, 0xFFFF, *range(0xFFF9, 0xFFFC), *range(0x200B, 0x200E), 0x2060)
-_SHOWN: Final[dict[int, str]] = {
-    **{code: chr(0x2400 + code) for code in range(32) if code not in (9, 10)},
-    0x7F: "␡",
-    **{code: f"\\x{code:02x}" for code in range(0x80, 0xA0)},
-    **{code: f"\\u{code:04x}" for code in (*_DIRECTION, *_BREAKS, *_NOTHING)},
-    **{code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)},
-}
-
-
-def visible(value: str) -> str:
-    """The text with a visible sign for every character that has none; tabs and newlines stay.
-
-    >>> visible("a\\x1b[31m\\u202e")
-    'a␛[31m\\\\u202e'
-    """
-    if value.isprintable():
-        return value
-    return value.translate(_SHOWN)
+from harness.report.visible import visible
 
 
 def text(value: Any) -> str:

@@ -20,7 +20,8 @@ from harness.history import History
 from harness.op import KINDS, Kind, Op
 from harness.report.html.faults import Faults
 from harness.report.html.lanes import of_processes
-from harness.report.html.markup import json, visible
+from harness.report.html.markup import json
+from harness.report.visible import visible
 
 OPERATIONS_MAX: Final = 200_000
 TEXT_CHARS_MAX: Final = 20_000_000

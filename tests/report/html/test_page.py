@@ -16,7 +16,7 @@ from harness.history import Recorder
 from harness.op import NEMESIS, Kind
 from harness.report import write_report
 from harness.report.html import render
-from harness.report.html.markup import visible
+from harness.report.visible import visible
 from harness.store import RunFolder
 from harness.verdict import Finding, Outcome, Verdict
 from tests.report import runs
