@@ -203,6 +203,8 @@ class Transport:
         except (Malformed, TimeoutError) as error:
             peer = writer.get_extra_info("peername")
             self._host.log("raft.malformed", peer=str(peer), error=str(error))
+        except asyncio.CancelledError:
+            pass  # the end of this task; asyncio's streams would log it as an error
         finally:
             writer.close()
 
