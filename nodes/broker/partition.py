@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from bisect import insort
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from harness.host.contract import Host
@@ -38,6 +38,7 @@ class Progress:
         broker_epoch: of the process that fetched.
         caught_up_ns: the last moment at which it had all that there was.
         asked_ns, leader_end: when it fetched last, and the leader's log end then.
+        start: its log start, -1 before it told.
     """
 
     end: int = -1
@@ -45,6 +46,7 @@ class Progress:
     caught_up_ns: int = 0
     asked_ns: int = 0
     leader_end: int = -1
+    start: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +278,18 @@ class Partition:
             follower.caught_up_ns = max(follower.caught_up_ns, follower.asked_ns)
         follower.end, follower.asked_ns, follower.leader_end = offset, now, end
         self.advance()
+
+    def began(self, replica: int, start: int) -> None:
+        """A follower that fetched tells where its log begins."""
+        follower = self.progress[replica]
+        if start > follower.start:
+            follower.start = start
+            self.wake()
+
+    def low_watermark(self, replicas: Collection[int]) -> int:
+        """Nothing below it is left on any of these replicas; -1 before all have told."""
+        starts = [p.start for replica, p in self.progress.items() if replica in replicas]
+        return min(self.log.start_offset, *starts) if starts else self.log.start_offset
 
     def may_join(self, replica: int) -> bool:
         """Whether a follower has all that the ISR has acknowledged, and this epoch's start."""

@@ -109,6 +109,7 @@ def _note_progress(context: Context, asked: list[Asked], replica: int, epoch: in
             in_range = partition.log.start_offset <= data.fetch_offset <= partition.log.end_offset
             if in_range and _divergence(partition, data) is None:
                 context.replicas.note_fetch(partition, replica, epoch, data.fetch_offset)
+                partition.began(replica, data.log_start_offset)
         except BrokerError as error:
             each.partition, each.refusal = None, error
 

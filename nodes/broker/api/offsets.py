@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from kafka.protocol.admin import DeleteRecordsResponse
@@ -111,19 +112,23 @@ def _end_one(context: Context, topic: str, data: Any) -> Any:
 
 
 async def delete_records(context: Context, request: Request, listener: str) -> Any:
+    timeout_s = max(request.body.timeout_ms, 0) / 1000
     topics = [
         Deleted(
             name=topic.name,
-            partitions=[
-                await _delete_one(context, topic.name, data) for data in topic.partitions or ()
-            ],
+            partitions=await asyncio.gather(
+                *(
+                    _delete_one(context, topic.name, data, timeout_s)
+                    for data in topic.partitions or ()
+                )
+            ),
         )
         for topic in request.body.topics or ()
     ]
     return DeleteRecordsResponse(topics=topics)
 
 
-async def _delete_one(context: Context, topic: str, data: Any) -> Any:
+async def _delete_one(context: Context, topic: str, data: Any, timeout_s: float) -> Any:
     part = DeletedPart(partition_index=data.partition_index, low_watermark=-1)
     try:
         partition = context.replicas.get(topic, data.partition_index)
@@ -133,7 +138,24 @@ async def _delete_one(context: Context, topic: str, data: Any) -> Any:
             raise BrokerError(Code.OFFSET_OUT_OF_RANGE, f"{offset} of {partition.hw} committed")
         partition.log.delete_before(offset)
         await partition.log.checkpoint()
-        part.low_watermark = partition.log.start_offset
+        async with asyncio.timeout(timeout_s):
+            part.low_watermark = await _low_watermark(context, partition, offset)
+    except TimeoutError:
+        part.error_code = int(Code.REQUEST_TIMED_OUT)
     except (BrokerError, LogError, OSError) as error:
         part.error_code = code_of(error)
     return part
+
+
+async def _low_watermark(context: Context, partition: Partition, offset: int) -> int:
+    """The low watermark, once it has reached `offset`: else what was deleted would be back as soon
+    as a replica leads that has not heard of it. Raises BrokerError."""
+    while True:
+        partition.require_leader()
+        alive = [r for r in partition.state.replicas if context.image.active(r)]
+        low = partition.low_watermark(alive)
+        if low >= offset:
+            return low
+        changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        partition.watch(changed)
+        await changed

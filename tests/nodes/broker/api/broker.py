@@ -176,6 +176,7 @@ def fetched(
     *,
     epoch: int = -1,
     last_epoch: int = -1,
+    start: int = -1,
     bytes_max: int = 1 << 20,
 ) -> Any:
     """A topic of a Fetch request with one partition."""
@@ -185,7 +186,7 @@ def fetched(
         current_leader_epoch=epoch,
         fetch_offset=offset,
         last_fetched_epoch=last_epoch,
-        log_start_offset=-1,
+        log_start_offset=start,
         partition_max_bytes=bytes_max,
     )
     return kind(topic=topic, partitions=[part])

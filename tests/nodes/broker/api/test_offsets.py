@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from nodes.broker.controller.commands import Fence
 from nodes.broker.errors import Code
 from tests.nodes.broker.api.broker import FOLLOWER, ME, NAMES, OTHER, Broker, batch
 from tests.nodes.broker.api.test_fetch import ALONE, fill, move_there_and_back
@@ -162,11 +164,16 @@ async def test_an_epoch_is_asked_of_its_leader(broker: Broker) -> None:
 # -- DeleteRecords -------------------------------------------------------------------------------
 
 
-async def deleted(broker: Broker, offset: int, *, version: int = 2, topic: str = "t") -> Any:
+async def deleted(
+    broker: Broker, offset: int, *, version: int = 2, topic: str = "t", timeout_ms: int = 1000
+) -> Any:
     kind = NAMES["DeleteRecords"].request.DeleteRecordsTopic
     part = kind.DeleteRecordsPartition(partition_index=0, offset=offset)
     answer = await broker.ask(
-        "DeleteRecords", version, topics=[kind(name=topic, partitions=[part])], timeout_ms=1000
+        "DeleteRecords",
+        version,
+        topics=[kind(name=topic, partitions=[part])],
+        timeout_ms=timeout_ms,
     )
     return answer.topics[0].partitions[0]
 
@@ -185,7 +192,33 @@ async def test_what_is_not_committed_cannot_be_deleted(broker: Broker) -> None:
     await fill(broker, 3)
     part = await deleted(broker, 1)
     assert (part.error_code, part.low_watermark) == (Code.OFFSET_OUT_OF_RANGE, -1)
-    assert (await deleted(broker, -1)).low_watermark == 0
+
+
+async def test_a_deletion_is_told_when_every_replica_alive_has_heard_of_it(
+    broker: Broker,
+) -> None:
+    await broker.create_topic()
+    await fill(broker, 3)
+    broker.quorum.apply(Fence(OTHER, broker.quorum.epochs[OTHER]))
+    await broker.follow(3, start=0)
+    waiting = asyncio.create_task(deleted(broker, 2))
+    await broker.settle()
+    assert not waiting.done()
+    await broker.follow(3, start=1)
+    await broker.settle()
+    assert not waiting.done()
+    await broker.follow(3, start=2)
+    part = await waiting
+    assert (part.error_code, part.low_watermark) == (0, 2)
+
+
+async def test_a_deletion_is_in_doubt_after_its_time(broker: Broker) -> None:
+    await broker.create_topic(assignments=[(ME, FOLLOWER)])
+    await fill(broker, 3)
+    await broker.follow(3, start=0)
+    part = await deleted(broker, 2, timeout_ms=10)
+    assert (part.error_code, part.low_watermark) == (Code.REQUEST_TIMED_OUT, -1)
+    assert (await listed(broker, EARLIEST)).offset == 2
 
 
 async def test_records_are_deleted_by_the_leader_only(broker: Broker) -> None:

@@ -52,18 +52,21 @@ class Brokers:
     def topic(
         self, partitions: int = 1, replicas: int = 3, configs: Mapping[str, str] | None = None
     ) -> str:
-        """A new topic whose partitions all have leaders."""
+        """A new topic that every node knows, and whose leaders are ready to serve it."""
         name = f"topic-{uuid.uuid4().hex[:8]}"
         admin = AdminClient({"bootstrap.servers": self.bootstrap()})
         new = NewTopic(name, partitions, replicas, config=dict(configs or {}))
         admin.create_topics([new])[name].result(20)
 
-        def led() -> bool:
-            topics = admin.list_topics(name, timeout=10).topics
-            found = topics[name].partitions
-            return len(found) == partitions and all(p.leader > 0 for p in found.values())
+        def served() -> bool:
+            states = [state for node in self.cluster.nodes if (state := self.state(node))]
+            known = [[p for p in s["partitions"] if p["topic"] == name] for s in states]
+            led = {r["partition"] for s in states for r in s["replicas"] if r["leading"]}
+            return all(len(found) == partitions for found in known) and led >= {
+                f"{name}-{number}" for number in range(partitions)
+            }
 
-        wait(led, f"leaders of {name}")
+        wait(served, f"leaders of {name}")
         return name
 
     def leader(self, topic: str, partition: int = 0) -> str:
