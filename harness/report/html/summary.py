@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -150,7 +151,7 @@ def _outcomes(history: History) -> tuple[dict[Kind, int], int]:
 
 
 def _command(test: Mapping[str, Any], folder: Path, *, judged: bool) -> str:
-    check = f"assay check {folder}"
+    check = shlex.join(("assay", "check", str(_short(folder))))
     rows = [("Repeat it", str(test["command"]))] if test.get("command") else []
     rows.append(("Judge it again" if judged else "Judge it", check))
     return "".join(
@@ -158,3 +159,9 @@ def _command(test: Mapping[str, Any], folder: Path, *, judged: bool) -> str:
         "<button type=button class=script data-copy>Copy</button></div>"
         for name, command in rows
     )
+
+
+def _short(folder: Path) -> Path:
+    """Relative if the run lies below where the page is written: commands are typed there."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
