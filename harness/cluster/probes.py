@@ -32,6 +32,16 @@ async def end_echo(listen: Address, wait_s: float) -> bool:
     return True
 
 
+async def listens(address: Address) -> bool:
+    """Whether anybody accepts connections there."""
+    try:
+        _, writer = await connect(address)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
 async def connect(listen: Address) -> Streams:
     """Open a connection that the caller closes. Raises OSError or TimeoutError."""
     async with asyncio.timeout(ECHO_DEADLINE_S):
