@@ -94,6 +94,7 @@ def package(rhythm: Rhythm) -> Package:
 
 
 def power_package(rhythm: Rhythm) -> Package:
+    """Takes nodes' power: they die and lose what they had not fsynced, and start again."""
     operator = Kill("power-off", Losses(rhythm.losses_max))
     return _package("power", operator, "#8e44ad", Ability.POWER_OFF, rhythm)
 

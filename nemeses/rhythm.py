@@ -35,7 +35,7 @@ class Rhythm:
     """
 
     interval_s: float = 4.0
-    targets: Sequence[str] = ("one", "leader", "minority", "majority", "all")
+    targets: Sequence[str] = ("one", "leader", "controller", "minority", "majority", "all")
     grudges: Sequence[str] = (
         "one",
         "halves",
