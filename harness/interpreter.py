@@ -11,9 +11,8 @@ Jepsen's rules, and why:
     - An operation that takes too long is INFO (FAIL if it is a read), whatever its client still
       does; what it returns later is dropped.
 
-One long-lived task a client thread: a time-out cancels it and starts another, so a client that
-ignores its cancellation holds up nobody. Knows no wall clock and no threads, so that it also runs
-in virtual time.
+Workers perform the operations (`harness.workers`). Knows no wall clock and no threads, so that it
+also runs in virtual time.
 Source: jepsen.generator.interpreter.
 """
 
@@ -21,20 +20,30 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from harness import generator as gen
 from harness.client import Client, Endpoint, classify
-from harness.errors import AssayError, OpError, TimedOut
+from harness.errors import OpError, TimedOut
 from harness.generator import Call
 from harness.history import Recorder
 from harness.op import NEMESIS, Kind, Op
 from harness.threads import stuck_threads
+from harness.workers import (
+    CLOSE_TIMEOUT_S,
+    ClientHands,
+    Completion,
+    Faults,
+    Hands,
+    NemesisHands,
+    Worker,
+)
 
 POLL_S = 0.001
 """How long to wait before asking a generator again that cannot say when it will have something."""
@@ -42,37 +51,7 @@ POLL_S = 0.001
 STOP_GRACE_S = 2.0
 """How long operations in flight may go on after `stop`."""
 
-CLOSE_TIMEOUT_S = 2.0
-
 NS = 1_000_000_000
-
-Completion = tuple[Kind, Any, tuple[str, str] | None, dict[str, Any] | None]
-
-
-class Faults(Protocol):
-    """The nemesis, as the interpreter sees it."""
-
-    def resolve(self, f: str, value: Any) -> Any:
-        """The value as it enters the history: targets are drawn here."""
-        ...
-
-    async def invoke(self, f: str, value: Any) -> tuple[Any, dict[str, Any]]:
-        """Apply the fault; its value and what came of it."""
-        ...
-
-
-class _Worker:
-    """A thread of the context: a client thread or the nemesis'."""
-
-    __slots__ = ("busy", "client", "endpoint", "inbox", "serial", "task", "thread")
-
-    def __init__(self, thread: int, endpoint: Endpoint | None) -> None:
-        self.thread, self.endpoint = thread, endpoint
-        self.client: Client | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.inbox: asyncio.Future[Op] | None = None
-        self.busy: Op | None = None
-        self.serial = 0  # of the dispatch: a completion of an earlier one is late
 
 
 class Interpreter:
@@ -99,25 +78,26 @@ class Interpreter:
         on_event: Callable[[Op], None] | None = None,
     ) -> None:
         self._recorder, self._now = recorder, now
-        self._prototype, self._reads, self._faults = client, reads, faults
+        self._reads, self._faults = reads, faults
         self._timeout_ns = int(op_timeout_s * NS)
         self._on_event = on_event
         self._also: Callable[[Op], None] | None = None  # of the present run
         self._context = gen.Context.of(len(endpoints), rng or Random(0))
         self._concurrency = len(endpoints)
-        self._workers = [_Worker(i, endpoint) for i, endpoint in enumerate(endpoints)]
-        self._workers.append(_Worker(len(endpoints), None))
-        self._completed: deque[tuple[_Worker, int, Completion]] = deque()
-        self._deadlines: deque[tuple[int, _Worker, int]] = deque()
+        self.problems: list[str] = []
+        every: list[Hands] = [ClientHands(client, e, reads, self.problems) for e in endpoints]
+        if faults is not None:
+            every.append(NemesisHands(faults, self.problems))
+        self._workers = [Worker(thread, hands, self._done) for thread, hands in enumerate(every)]
+        self._completed: deque[tuple[Worker, int, Completion]] = deque()
+        self._deadlines: deque[tuple[int, Worker, int]] = deque()
         self._sleeping: list[tuple[int, int]] = []  # (until, thread)
         self._wake: asyncio.Future[None] | None = None
-        self._closing: set[asyncio.Task[None]] = set()
         self._stop_at: int | None = None
         self._last_time = 0
         self._stuck_before = stuck_threads()
         self.stopped: str | None = None
         self.stats: Counter[tuple[str, Kind]] = Counter()
-        self.problems: list[str] = []
 
     # -- from outside ------------------------------------------------------------------------
 
@@ -139,6 +119,7 @@ class Interpreter:
         """Ask for nothing more; what is in flight after a grace time ends in INFO."""
         self.stopped = self.stopped or reason
         self._stop_at = self._time() + int(STOP_GRACE_S * NS)
+        self._sleeping = [(self._last_time, thread) for _, thread in self._sleeping]
         self._rouse()
 
     def resume(self) -> None:
@@ -158,13 +139,9 @@ class Interpreter:
 
     async def close(self) -> None:
         """End all tasks and close all clients; never hangs on any of them."""
-        for worker in self._workers:
-            if worker.task is not None:
-                worker.task.cancel()
-            self._discard_client(worker)
-        tasks = [*(w.task for w in self._workers if w.task is not None), *self._closing]
-        if tasks:
-            await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT_S + 0.5)
+        ending = set().union(*(worker.close() for worker in self._workers))
+        if ending:
+            await asyncio.wait(ending, timeout=CLOSE_TIMEOUT_S + 0.5)
 
     # -- one turn ----------------------------------------------------------------------------
 
@@ -175,9 +152,9 @@ class Interpreter:
         generator is exhausted.
         """
         if self._stop_at is not None:
-            return asked, self._stop_at, True
+            return asked, None, True
         context = self._context
-        batch: list[tuple[_Worker, Op]] = []
+        batch: list[tuple[Worker, Op]] = []
         wait_until: int | None = None
         over = False
         while True:
@@ -202,7 +179,7 @@ class Interpreter:
         return asked, wait_until, over
 
     def _begin(
-        self, call: Call, batch: list[tuple[_Worker, Op]], asked: gen.Generator
+        self, call: Call, batch: list[tuple[Worker, Op]], asked: gen.Generator
     ) -> gen.Generator:
         context = self._context
         process = call.process
@@ -210,7 +187,7 @@ class Interpreter:
         thread = context.thread_of(process)
         assert thread >= 0 and context.free >> thread & 1, f"{call}: its process is not free"
         if call.type == "log":
-            print(call.value)
+            print(call.value, file=sys.stderr)
             return asked
         if call.type == "sleep":
             context.free &= ~(1 << thread)
@@ -227,16 +204,15 @@ class Interpreter:
         batch.append((worker, op))
         return asked.update(context, op) if asked.listens else asked
 
-    def _dispatch(self, worker: _Worker, op: Op) -> None:
-        worker.busy = op
-        worker.serial += 1
-        if worker.task is None:
-            worker.inbox = asyncio.get_running_loop().create_future()
-            worker.task = asyncio.create_task(self._work(worker), name=f"thread {worker.thread}")
-        if worker.endpoint is not None:
+    def _dispatch(self, worker: Worker, op: Op) -> None:
+        worker.dispatch(op)
+        if worker.hands.node is not None:
             self._deadlines.append((op.time + self._timeout_ns, worker, worker.serial))
-        assert worker.inbox is not None
-        worker.inbox.set_result(op)
+
+    def _done(self, worker: Worker, serial: int, completion: Completion) -> None:
+        self._completed.append((worker, serial, completion))
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
 
     def _take_completions(self, asked: gen.Generator) -> gen.Generator:
         context, completed = self._context, self._completed
@@ -255,23 +231,23 @@ class Interpreter:
             return self._take_completions(asked)
         return asked
 
-    def _finish(self, worker: _Worker, op: Op, completion: Completion) -> Op:
+    def _finish(self, worker: Worker, op: Op, completion: Completion) -> Op:
         kind, value, error, extra = completion
-        node = worker.endpoint.node if worker.endpoint is not None else None
+        node = worker.hands.node
         try:
             event = self._record(kind, op.process, op.f, value, error, node, extra)
         except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as why:
             error = ("NotJSON", f"the client returned what JSON cannot hold: {why}")
             kind, extra = Kind.INFO, None
             event = self._record(kind, op.process, op.f, op.value, error, node)
-        if worker.endpoint is None:
+        if node is None:
             return event
         self.stats[op.f, kind] += 1
         if kind is Kind.INFO:
             process = self._context.processes[worker.thread]
             assert isinstance(process, int)
             self._context.processes[worker.thread] = process + self._concurrency
-            self._discard_client(worker)
+            worker.let_go()
         return event
 
     def _expire(self) -> None:
@@ -290,74 +266,15 @@ class Interpreter:
                 self._abandon(worker, TimedOut(f"no outcome within {limit_s:g} s"))
         if self._stop_at is not None and now >= self._stop_at:
             for worker in self._workers:
-                if worker.busy is not None and worker.endpoint is not None:
+                if worker.busy is not None and worker.hands.node is not None:
                     self._abandon(worker, TimedOut("the run was stopped", name="Stopped"))
 
-    def _abandon(self, worker: _Worker, error: OpError) -> None:
-        """Complete the operation without its client, whose task is cancelled and replaced."""
-        assert worker.busy is not None and worker.task is not None
+    def _abandon(self, worker: Worker, error: OpError) -> None:
+        """Complete the operation without its client."""
+        assert worker.busy is not None
         kind, why = classify(error, worker.busy.f, self._reads)
-        worker.task.cancel()
-        self._keep_until_done(worker.task)
-        worker.task = None
-        value = worker.busy.value
-        self._completed.append((worker, worker.serial, (kind, value, why, None)))
-
-    # -- workers -----------------------------------------------------------------------------
-
-    async def _work(self, worker: _Worker) -> None:
-        """Serve one thread for ever. Ends by cancellation only."""
-        loop = asyncio.get_running_loop()
-        while True:
-            assert worker.inbox is not None
-            op = await worker.inbox
-            worker.inbox = loop.create_future()
-            serial = worker.serial
-            if worker.endpoint is None:
-                completion = await self._break(op)
-            else:
-                completion = await self._perform(worker, op)
-            self._completed.append((worker, serial, completion))
-            if self._wake is not None and not self._wake.done():
-                self._wake.set_result(None)
-
-    async def _perform(self, worker: _Worker, op: Op) -> Completion:
-        client = worker.client
-        if client is None:
-            assert worker.endpoint is not None
-            try:
-                client = await self._prototype.open(worker.endpoint)
-            except AssayError as error:
-                if not isinstance(error, OpError):
-                    self.problems.append(f"opening a client: {error}")
-                return Kind.FAIL, op.value, ("NoClient", str(error)), None
-            except Exception as error:
-                return Kind.FAIL, op.value, ("NoClient", f"{type(error).__name__}: {error}"), None
-            worker.client = client
-        try:
-            return Kind.OK, await client.invoke(op), None, None
-        except Exception as error:
-            kind, why = classify(error, op.f, self._reads)
-            return kind, op.value, why, None
-
-    async def _break(self, op: Op) -> Completion:
-        assert self._faults is not None
-        try:
-            value, extra = await self._faults.invoke(op.f, op.value)
-        except Exception as error:
-            self.problems.append(f"{op.f} {op.value}: {type(error).__name__}: {error}")
-            effect = {"outcome": "failed", "evidence": {"error": str(error)}}
-            return Kind.INFO, op.value, (type(error).__name__, str(error)), {"effect": effect}
-        return Kind.INFO, value, None, extra
-
-    def _discard_client(self, worker: _Worker) -> None:
-        client, worker.client = worker.client, None
-        if client is not None:
-            self._keep_until_done(asyncio.ensure_future(_close(client)))
-
-    def _keep_until_done(self, task: asyncio.Task[None]) -> None:
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        worker.abandon()
+        self._completed.append((worker, worker.serial, (kind, worker.busy.value, why, None)))
 
     # -- time and rest -----------------------------------------------------------------------
 
@@ -368,13 +285,14 @@ class Interpreter:
         """Wait for a completion, a time-out or `until`, whichever comes first."""
         if self._completed:
             return
+        self._recorder.flush()  # completions, too, are on disk while everybody waits
         times = [until] if until is not None else []
         if self._deadlines:
             times.append(self._deadlines[0][0])
         if self._sleeping:
             times.append(self._sleeping[0][0])
-        if self._stop_at is not None:
-            times.append(self._stop_at)
+        if self._stop_at is not None and self._stop_at > self._time():
+            times.append(self._stop_at)  # later only the nemesis is waited for
         pause_s = (min(times) - self._time()) / NS if times else None
         if pause_s is not None and pause_s <= 0:
             await asyncio.sleep(0)
@@ -416,12 +334,3 @@ class Interpreter:
         if self._also is not None:
             self._also(op)
         return op
-
-
-async def _close(client: Client) -> None:
-    """Close a client that is not needed any more; its troubles are nobody's."""
-    try:
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await client.close()
-    except Exception:
-        return
