@@ -82,6 +82,6 @@ async def read_frame(
         return None
     try:
         frame: Frame = _decode(data)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Malformed(str(error)) from error
     return frame

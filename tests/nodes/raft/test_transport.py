@@ -84,6 +84,7 @@ def nested(depth: int) -> bytes:
         msgspec.msgpack.encode(["m", ["a", 1, 0, 0, [[1, 1]] * (ENTRIES_MAX + 1), 0, 0]]),
         msgspec.msgpack.encode(["m", ["unknown", 1]]),
         msgspec.msgpack.encode({"hello": 1}),
+        b"\x92\xa5\xffello\x01",  # no UTF-8
     ],
 )
 async def test_hostile_frames_are_malformed_and_nothing_worse(payload: bytes) -> None:

@@ -1,0 +1,1 @@
+"""The controller: its state machine by itself, in a model of replication, and in a quorum."""
