@@ -101,7 +101,7 @@ class WorkerThread:
             if loop is not None and future is not None:
                 _hand_over(loop, future, result, error)
             # A result may hold sockets: it must not live on in this frame while waiting.
-            del job, work, result, error
+            del job, work, loop, future, result, error
         if self._stuck:
             _Count.now -= 1  # it came back after all
 
