@@ -55,7 +55,7 @@ class Exposure:
     """A fault, and the clients' operations that it met.
 
     Attributes:
-        in_flight: operations that were going on when it came.
+        in_flight: operations that were going on while it was applied.
         writes, reads: acknowledged operations that overlapped it; failed, unknown: the others.
     """
 
@@ -179,7 +179,7 @@ class _Times:
         return Exposure(
             spell,
             phase,
-            self.all.overlapping(spell.begin, spell.begin),
+            self.all.overlapping(spell.begin, spell.applied),
             met["write"],
             met["read"],
             met["failed"],

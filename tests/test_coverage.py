@@ -69,6 +69,12 @@ def test_a_fault_meets_what_was_going_on_while_it_was() -> None:
     assert (exposure.role, exposure.phase) == ("leader+controller", "main")
 
 
+def test_what_is_in_flight_while_a_fault_is_applied_met_it() -> None:
+    """A process does not die in the instant in which the harness says kill."""
+    told = history(*sends((1, 2), (10.1, 10.15), (10.3, 11)), fault(10, "kill", ["n1"], took_s=0.2))
+    assert coverage(told).faults[0].in_flight == 1
+
+
 def test_faults_are_tabled_by_kind_role_and_phase() -> None:
     told = history(
         phase("main", 0, 50),
