@@ -40,6 +40,7 @@ def rehearsed(package: Package, seconds: float, seed: int = 1) -> list[Op]:
 
 
 @pytest.mark.parametrize("make", ON_OFF)
+@settings(max_examples=20)
 @given(seed=SEEDS)
 def test_a_fault_begins_ends_and_begins_again(make: object, seed: int) -> None:
     ops = rehearsed(make(Rhythm(interval_s=2)), 30, seed)  # type: ignore[operator]
@@ -81,7 +82,7 @@ def test_half_a_minute_of_three_packages_has_every_fault() -> None:
 
 
 def test_faults_of_three_packages_overlap_often_but_not_always() -> None:
-    rhythm, seconds = Rhythm(packages=3), 2000
+    rhythm, seconds = Rhythm(packages=3), 1500
     by_count: Counter[int] = Counter()
     active: set[str] = set()
     before = 0
