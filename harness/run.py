@@ -81,10 +81,20 @@ class Run:
     Attributes:
         interrupted: why the run was told to end, or None.
         failure: what of the harness or its environment failed after recording began, or None.
+
+    Args:
+        clock: nanoseconds, of the same clock as the times of the cluster's crashes.
     """
 
-    def __init__(self, test: Test, folder: RunFolder, progress: Progress) -> None:
+    def __init__(
+        self,
+        test: Test,
+        folder: RunFolder,
+        progress: Progress,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
         self.test, self.folder, self.progress = test, folder, progress
+        self._clock = clock
         self.interrupted: str | None = None
         self.failure: EnvironmentFailure | None = None
         self._stats: dict[str, Any] = {}
@@ -169,12 +179,12 @@ class Run:
             # the others still say.
             recorder = Recorder(self.folder.history)
             closing.callback(recorder.close)
-            started = time.monotonic_ns()
+            started = self._clock()
             # The nodes' logs carry wall time; this places their lines in the history.
             self._record({"started wall ns": time.time_ns()})
             interpreter = Interpreter(
                 recorder=recorder,
-                now=lambda: time.monotonic_ns() - started,
+                now=lambda: self._clock() - started,
                 client=test.workload.client,
                 endpoints=endpoints,
                 reads=test.workload.reads,
