@@ -227,15 +227,20 @@ class Connection:
         self.flows = {way: Flow(self, way) for way in (UPSTREAM, DOWNSTREAM)}
         up, down = self.flows[UPSTREAM], self.flows[DOWNSTREAM]
         self.client, self.server = End(self, up, down), End(self, down, up)
-        for way, flow in self.flows.items():
-            for toxic in proxy.toxics[way]:
-                flow.add(toxic)
 
     def made(self, end: End) -> None:
-        if end is self.client:
-            end.transport.pause_reading()  # until there is somewhere to send the bytes
-            self.proxy.connections[self.ordinal] = self
-            self.dialling = self.proxy.loop.create_task(self._dial())
+        if end is not self.client:
+            return
+        end.transport.pause_reading()  # until there is somewhere to send the bytes
+        # Only from here on do changes of the proxy reach this connection; the loop has run since it
+        # was accepted.
+        self.proxy.connections[self.ordinal] = self
+        for way, flow in self.flows.items():
+            for toxic in self.proxy.toxics[way]:
+                flow.add(toxic)
+        self.dialling = self.proxy.loop.create_task(self._dial())
+        if not self.proxy.enabled:
+            self.abort(reset=False)
 
     async def _dial(self) -> None:
         try:
