@@ -13,8 +13,9 @@ Probes, for any system and any server with this API:
     - the toxics are read back, and must be those that were asked for;
     - *end echo*: a new connection through the wire that sends nothing but its end gets an end back
       at once, by the proxy's own doing, whatever speaks at the far side. It gets none while one of
-      the wire's directions is cut. Not asked of a cut wire whose target is dead: some servers end
-      such a connection at once; nor of a healed one whose target is paused: it may not accept;
+      the wire's directions is cut. Not asked of a cut wire behind which nobody listens (a
+      node is dead, or has just been started): some servers end such a connection at once; nor of a
+      healed one whose target is paused: it may not accept;
     - a server that counts bytes (ours does: `flows`) must have let none through a cut direction
       while the probe lasted;
     - reset: a connection opened before must be gone after.
@@ -32,7 +33,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,8 +42,9 @@ from toxiproxy import Toxiproxy
 
 from harness.cluster.contract import Address, Effect, Link, NodeState, Shape
 from harness.cluster.control import Control
-from harness.cluster.probes import ECHO_DEADLINE_S, connect, end_echo, end_of
+from harness.cluster.probes import ECHO_DEADLINE_S, connect, end_echo, end_of, listens
 from harness.cluster.toxics import DOWNSTREAM, UPSTREAM
+from harness.cluster.unbroken import Unbroken
 from harness.errors import FaultNotPossible, UsageError
 
 SILENCE_S = 0.02  # an end echo takes 1 ms here, so that in this time an open wire would answer
@@ -86,6 +88,7 @@ class Links:
         self.wires, self._control = wires, Control(api)
         self._state, self._is_ours = state, is_ours
         self._turn = asyncio.Lock()  # a probe must not meet the next fault
+        self._steps = Unbroken()  # nor must a caller that gives up leave half a cut
         self._lanes = {(w.name, way): Lane(w, way) for w in wires for way in (UPSTREAM, DOWNSTREAM)}
         self._proxies: Mapping[str, Any] = {}
         self._hosts = {host for wire in wires for host in (wire.source, wire.target)}
@@ -95,20 +98,23 @@ class Links:
         await self._control.call(self._populate)
 
     async def cut(self, links: Collection[Link]) -> Effect:
-        async with self._turn:
-            return await self._cut(links)
+        return await self._in_turn(self._cut(links))
 
     async def heal(self, links: Collection[Link] | None = None) -> Effect:
-        async with self._turn:
-            return await self._heal(links)
+        return await self._in_turn(self._heal(links))
 
     async def shape(self, links: Collection[Link], shape: Shape) -> Effect:
-        async with self._turn:
-            return await self._shape(links, shape)
+        return await self._in_turn(self._shape(links, shape))
 
     async def reset(self, links: Collection[Link]) -> Effect:
-        async with self._turn:
-            return await self._reset(links)
+        return await self._in_turn(self._reset(links))
+
+    async def _in_turn(self, change: Coroutine[Any, Any, Effect]) -> Effect:
+        async def whole() -> Effect:
+            async with self._turn:
+                return await change
+
+        return await self._steps.run(whole())
 
     async def _cut(self, links: Collection[Link]) -> Effect:
         lanes = self._of(links)
@@ -245,7 +251,7 @@ class Links:
         self, links: Collection[Link], lanes: Sequence[Lane], applied_ms: float
     ) -> Effect:
         before = await self._control.call(self._read)
-        wires = {lane.wire for lane in lanes if self._is_alive(lane.wire.target)}
+        wires = await self._listening({lane.wire for lane in lanes})
         ends = await asyncio.gather(*(end_echo(wire.listen, SILENCE_S) for wire in wires))
         after = await self._control.call(self._read)
         # A node that died during the probe has ended its connections by itself.
@@ -291,6 +297,13 @@ class Links:
         if left or silent:
             return Effect.unobserved(**evidence, left=left, silent=silent)
         return Effect.observed(**evidence)
+
+    async def _listening(self, wires: Collection[Wire]) -> list[Wire]:
+        """Those whose target lives and accepts connections: a node that has just been started (and
+        perhaps paused) does not yet."""
+        alive = [wire for wire in wires if self._is_alive(wire.target)]
+        accept = await asyncio.gather(*(listens(wire.upstream) for wire in alive))
+        return [wire for wire, accepts in zip(alive, accept, strict=True) if accepts]
 
     def _is_alive(self, node: str) -> bool:
         return self._state(node) in (NodeState.RUNNING, NodeState.PAUSED)

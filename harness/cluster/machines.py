@@ -34,6 +34,7 @@ from docker.types import IPAMConfig, IPAMPool
 
 from harness.cluster import image, leftovers, watchdog
 from harness.cluster.processes import Exit, own_environment
+from harness.cluster.unbroken import Unbroken
 from harness.errors import EnvironmentFailure
 
 SUBNETS = tuple(IPv4Network("198.18.0.0/16").subnets(new_prefix=24))
@@ -103,7 +104,7 @@ class Machines:
         self._client: Any = None
         self._network: Any = None
         self._watchdog: asyncio.subprocess.Process | None = None
-        self._busy: set[asyncio.Future[Any]] = set()
+        self._steps = Unbroken()
         self._gone: str | None = None
         self._closed = False
 
@@ -126,7 +127,7 @@ class Machines:
                 f"no Docker Engine answers: {error}; install one and start it, or use "
                 "--cluster local"
             ) from error
-        await self._start_watchdog()
+        await self._steps.run(self._start_watchdog())
         tag = await asyncio.to_thread(image.ensure)
         self.require_alive()
         try:
@@ -151,8 +152,7 @@ class Machines:
         if self._closed:
             return
         self._closed = True
-        while self._busy:  # what is still being made could not be removed yet
-            await asyncio.wait(self._busy)
+        await self._steps.settle()  # what is still being made could not be removed yet
         self._stop_watching()
         left = await asyncio.to_thread(self._remove_all) if self._client is not None else None
         if self._watchdog is not None and self._watchdog.stdin is not None:
@@ -182,7 +182,7 @@ class Machines:
 
     async def _start_watchdog(self) -> None:
         self.require_alive()
-        starting = asyncio.create_subprocess_exec(
+        self._watchdog = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "harness.cluster.watchdog", self.run, str(os.getpid())),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
@@ -191,20 +191,8 @@ class Machines:
             env=own_environment(),
         )
 
-        async def keep() -> None:
-            self._watchdog = await starting
-
-        await self._to_its_end(asyncio.create_task(keep()))
-
     async def _on_thread(self, do: Callable[[], T]) -> T:
-        return await self._to_its_end(asyncio.ensure_future(asyncio.to_thread(do)))
-
-    async def _to_its_end(self, step: asyncio.Future[T]) -> T:
-        """Await a step that `close` waits for, also when this caller is cancelled meanwhile."""
-        self._busy.add(step)
-        step.add_done_callback(self._busy.discard)
-        step.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return await asyncio.shield(step)
+        return await self._steps.run(asyncio.to_thread(do))
 
     def _remove_all(self) -> str | None:
         """What keeps us from it, if anything does."""
@@ -317,7 +305,7 @@ class Machines:
         machine = self.machines[name]
         assert machine.server is None, f"{name} has a server already"
         assert log == machine.folder / "node.log" and cwd == machine.folder
-        return await self._to_its_end(asyncio.create_task(self._start(machine, argv, env)))
+        return await self._steps.run(self._start(machine, argv, env))
 
     async def _start(self, machine: Machine, argv: Sequence[str], env: Mapping[str, str]) -> int:
         script = f'exec "$@" >>{FOLDER}/node.log 2>&1'
@@ -392,9 +380,7 @@ class Machines:
         if server.planned:
             self._report(machine, server, -signals.SIGKILL, ended_ns)
         else:
-            asking = asyncio.create_task(self._ask_and_report(machine, server, ended_ns))
-            self._busy.add(asking)
-            asking.add_done_callback(self._busy.discard)
+            self._steps.begin(self._ask_and_report(machine, server, ended_ns))
 
     async def _ask_and_report(self, machine: Machine, server: Server, ended_ns: int) -> None:
         status = await asyncio.to_thread(self._status, server.exec_id)

@@ -43,6 +43,7 @@ from harness.cluster.netfilter import (
 )
 from harness.cluster.process_cluster import ms_since
 from harness.cluster.segments import NOBODYS_PORT, Sender
+from harness.cluster.unbroken import Unbroken
 from harness.errors import FaultNotPossible, UsageError
 
 COUNT_DEADLINE_S = 5.0
@@ -93,7 +94,7 @@ class Packets:
         self._cuts: frozenset[Link] = frozenset()
         self._turn = asyncio.Lock()  # a probe must not meet the next fault
         self._sender = Sender()
-        self._tasks: set[asyncio.Task[Effect]] = set()
+        self._steps = Unbroken()  # so that what we keep of the cuts stays true
 
     def close(self) -> None:
         """Give the probes' sockets back."""
@@ -103,24 +104,17 @@ class Packets:
 
     async def cut(self, links: Collection[Link]) -> Effect:
         self._check(links)
-        return await self._whole(self._cut(frozenset(links)))
+        return await self._steps.run(self._cut(frozenset(links)))
 
     async def heal(self, links: Collection[Link] | None = None) -> Effect:
         self._check(links or ())
-        return await self._whole(self._heal(None if links is None else frozenset(links)))
+        return await self._steps.run(self._heal(None if links is None else frozenset(links)))
 
     async def shape(self, links: Collection[Link], shape: Shape) -> Effect:
         raise FaultNotPossible("the docker cluster cannot shape links yet: use --cluster local")
 
     async def reset(self, links: Collection[Link]) -> Effect:
         raise FaultNotPossible("the docker cluster cannot reset links yet: use --cluster local")
-
-    async def _whole(self, change: Coroutine[Any, Any, Effect]) -> Effect:
-        """Run a change to its end, also when its caller is cancelled: what we keep stays true."""
-        task = asyncio.create_task(change)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
 
     async def _cut(self, links: frozenset[Link]) -> Effect:
         async with self._turn:

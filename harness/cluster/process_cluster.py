@@ -23,6 +23,7 @@ from harness.cluster.contract import Ability, Address, Effect, Link, NodeSpec, N
 from harness.cluster.layout import Plan
 from harness.cluster.postmortem import describe, quote, tail, thread_states
 from harness.cluster.processes import Exit, Owner
+from harness.cluster.unbroken import Unbroken
 from harness.errors import EnvironmentFailure, FaultNotPossible, NodeNotReady, UsageError
 from harness.system import System
 
@@ -106,6 +107,7 @@ class ProcessCluster(ABC):
         self._ready_timeout_s = ready_timeout_s
         self._nodes: dict[str, Node] = {}
         self._crashes: list[Mapping[str, Any]] = []
+        self._steps = Unbroken()  # a fault is whole, whoever gives it up, so that states stay true
         self._started = self._stopped = False
         self._stopping: asyncio.Task[None] | None = None
 
@@ -191,6 +193,7 @@ class ProcessCluster(ABC):
     async def _stop(self) -> None:
         self._stopped = True
         await self._owner.close()
+        await self._steps.settle()  # whatever was under way has failed by now
         for node in self._nodes.values():
             node.state, node.pid = NodeState.STOPPED, None
         self._release()
@@ -210,10 +213,8 @@ class ProcessCluster(ABC):
         self._require_working()
         it = self._node(node)
         began = time.monotonic()
-        async with it.turn:
-            if it.state not in (NodeState.DEAD, NodeState.STOPPED):
-                return Effect.skipped(f"{node} is {it.state.value}")
-            await self._launch(it)
+        if not await self._steps.run(self._launch_if_dead(it)):
+            return Effect.skipped(f"{node} is {it.state.value}")
         try:
             await self._wait_until_ready(it)
         except _Overtaken as overtaken:
@@ -221,7 +222,7 @@ class ProcessCluster(ABC):
         return Effect.observed(pid=it.pid, ms=ms_since(began))
 
     async def kill(self, node: str) -> Effect:
-        return await self._end(self._node(node))
+        return await self._steps.run(self._end(self._node(node)))
 
     async def power_off(self, node: str) -> Effect:
         if self.disk != "volatile":
@@ -229,19 +230,28 @@ class ProcessCluster(ABC):
                 "a process cannot lose the page cache of this machine: use --disk volatile (own "
                 "nodes) or --cluster sim"
             )
-        return await self._end(self._node(node))
+        return await self._steps.run(self._end(self._node(node)))
 
     async def pause(self, node: str) -> Effect:
-        return await self._signal(node, NodeState.RUNNING, "SIGSTOP", NodeState.PAUSED)
+        to_paused = self._signal(node, NodeState.RUNNING, "SIGSTOP", NodeState.PAUSED)
+        return await self._steps.run(to_paused)
 
     async def resume(self, node: str) -> Effect:
-        return await self._signal(node, NodeState.PAUSED, "SIGCONT", NodeState.RUNNING)
+        to_running = self._signal(node, NodeState.PAUSED, "SIGCONT", NodeState.RUNNING)
+        return await self._steps.run(to_running)
 
     async def skew(self, node: str, offset_ns: int, rate_ppm: int = 0) -> Effect:
         raise FaultNotPossible(f"the {self.kind} cluster has one clock: use --cluster sim")
 
     async def damage(self, node: str, how: str, options: Mapping[str, Any]) -> Effect:
         raise FaultNotPossible(f"the {self.kind} cluster shares this machine's disk")
+
+    async def _launch_if_dead(self, node: Node) -> bool:
+        async with node.turn:
+            dead = node.state in (NodeState.DEAD, NodeState.STOPPED)
+            if dead:
+                await self._launch(node)
+            return dead
 
     async def _launch(self, node: Node) -> None:
         command = self.system.command(node.spec)

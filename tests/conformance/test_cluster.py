@@ -173,6 +173,40 @@ async def test_nodes_can_be_killed_and_started_side_by_side(new_cluster: New) ->
     assert cluster.crashes() == ()
 
 
+@pytest.mark.parametrize("after_s", [0.0, 0.005, 0.03, 0.1])
+async def test_a_fault_that_is_given_up_half_way_leaves_a_state_that_is_true(
+    cluster: Cluster, after_s: float
+) -> None:
+    async def give_up(fault: Any) -> None:
+        task = asyncio.create_task(fault)
+        await asyncio.wait([task], timeout=after_s)
+        task.cancel()
+        await asyncio.wait([task])
+
+    await give_up(cluster.kill("n1"))
+    await cluster.kill("n1")
+    assert cluster.state("n1") is NodeState.DEAD
+    await give_up(cluster.start_node("n1"))
+    assert (await cluster.start_node("n1")).outcome is not Outcome.UNOBSERVED
+    assert cluster.state("n1") is NodeState.RUNNING
+    await give_up(cluster.pause("n1"))
+    await cluster.pause("n1")
+    assert cluster.state("n1") is NodeState.PAUSED
+    await give_up(cluster.resume("n1"))
+    await cluster.resume("n1")
+    await give_up(cluster.cut([C1_TO_N1]))
+    await cluster.heal()
+
+    async def answers() -> bool:
+        try:
+            return bool((await echo(cluster, "n1", "c1"))["node"] == "n1")
+        except OSError:
+            return False  # whoever starts it has given up, so nobody waited until it was ready
+
+    await wait_until(answers, "n1 answers")
+    assert cluster.crashes() == ()
+
+
 # -- pause -----------------------------------------------------------------------------------
 
 
