@@ -62,7 +62,7 @@ def test_a_full_disk_leaves_the_old_verdict_and_says_what_to_do(
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(
-        EnvironmentFailure, match="No space left.*make room, then run `assay check`"
+        EnvironmentFailure, match=r"No space left.*make room, then run `assay check`"
     ):
         folder.save("verdict.json", {"valid": False})
     monkeypatch.undo()
