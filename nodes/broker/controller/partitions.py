@@ -6,6 +6,10 @@ so (its high watermark stands still), so they have all that was ever acknowledge
 ISR has. When the last of the ISR is gone they take its place. Without them one node that loses its
 disk could cost what `min.insync.replicas` promises to keep: the ISR shrinks to it, it comes back
 without what it had not synced, and everybody else is cut to its log.
+
+A process that did not end cleanly counts among those that lost something: the controller cannot
+know better. When the last replica that is in sync or eligible restarts so, it leads again all the
+same, for nobody has more.
 """
 
 from __future__ import annotations
