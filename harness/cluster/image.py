@@ -86,8 +86,9 @@ def _build(tag: str, base: str, contents: Mapping[str, bytes]) -> None:
                 target.write_bytes(content)
         shutil.copytree(_wheels(base), Path(context, "wheels"))
         _run(
-            ["docker", "build", "--quiet", "--network", "none", "--build-arg", f"BASE={base}"]
-            + ["--label", f"{IMAGE}={time.time():.0f}", "--tag", tag, context],
+            ["docker", "build", "--quiet", "--force-rm", "--network", "none"]
+            + ["--build-arg", f"BASE={base}", "--label", f"{IMAGE}={time.time():.0f}"]
+            + ["--tag", tag, context],
             "building the image of the nodes",
         )
 
