@@ -25,7 +25,7 @@ from workloads.ports import BrokerPort, Message, Partition, Positions, Settings
 logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
 CLOSE_S = 0.5
-"""How long a producer may flush before it is ended by force."""
+"""How long a producer may go on delivering before it is ended by force."""
 
 
 class AioKafka:
@@ -110,10 +110,9 @@ class AioKafka:
     async def close(self) -> None:
         producer, self._producer = self._producer, None
         consumer, self._consumer = self._consumer, None
-        if producer is not None:
-            await _stop(producer)
-        if consumer is not None:
-            await consumer.stop()
+        stops = [_stop(producer)] if producer is not None else []
+        stops += [consumer.stop()] if consumer is not None else []
+        await asyncio.gather(*stops)
 
     def _bootstrap(self) -> list[str]:
         return [str(address) for address in self._endpoint.bootstrap]
@@ -174,13 +173,24 @@ async def _started(client: Any) -> Any:
 async def _stop(producer: Any) -> None:
     try:
         async with asyncio.timeout(CLOSE_S):
-            await producer.stop()
+            await producer.flush()
     except TimeoutError:
-        # `stop` waits until everything is delivered, which may be never; there is no public way to
-        # give up.
-        producer._message_accumulator.fail_all(TimedOut("the client was closed"))
-        await producer._sender.close()
-        await producer.client.close()
+        await _abort(producer)
+    else:
+        await producer.stop()
+
+
+async def _abort(producer: Any) -> None:
+    """End a producer with undelivered messages, for which its own `stop` would wait, perhaps for
+    ever. There is no public way to do so."""
+    sending = producer._sender.sender_task
+    producer._closed = True
+    if sending is not None:
+        sending.cancel()
+    await producer.client.close()
+    while sending is not None and not sending.done():
+        sending.cancel()  # it waits for its requests; each cancellation ends one of them
+        await asyncio.wait([sending], timeout=0.01)
 
 
 def _raise_for_topics(answer: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
@@ -352,6 +353,32 @@ async def test_a_client_that_is_cut_off_reads_on_once_it_is_not(
     await outcomes(other, here, range(3, 6))
     await one.assign({here: 3})
     assert shown(await polled(one, 3)) == [(3, 3), (4, 4), (5, 5)]
+
+
+async def test_closing_leaves_no_task_and_no_thread_even_with_messages_undelivered(
+    port: Open, mended: Brokers, topic: str
+) -> None:
+    await asyncio.to_thread(int)  # so that the loop's own helper threads are there already
+    tasks, threads = asyncio.all_tasks(), set(threading.enumerate())
+    one, here, cluster = await port(), Partition(topic, 0), mended.cluster
+    await filled(one, here, 1)
+    await one.assign({here: None})
+    await polled(one, 1)
+    for node in cluster.nodes:
+        await on_cluster(mended, cluster.pause(node))
+    with pytest.raises(Exception) as caught:
+        await one.send(here, b"1")
+    assert classify(caught.value, "send", frozenset())[0] is Kind.INFO
+    began = time.monotonic()
+    await one.close()
+    assert time.monotonic() - began < 1.5
+    assert asyncio.all_tasks() == tasks
+
+    def ended() -> bool:
+        left = [thread.name for thread in set(threading.enumerate()) - threads]
+        return not [name for name in left if not name.startswith("asyncio")]
+
+    await until(ended, "the threads to end")
 
 
 def test_the_settings_of_these_tests_are_a_runs_but_for_patience() -> None:
