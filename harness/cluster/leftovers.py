@@ -17,6 +17,8 @@ from typing import Any
 import docker
 from docker.errors import DockerException
 
+from harness.cluster import routes
+
 RUN = "assay.run"
 HARNESS = "assay.harness"
 IMAGE = "assay.image"
@@ -47,14 +49,15 @@ def is_left(client: docker.DockerClient, run: str) -> bool:
 
 
 def remove_orphans() -> list[str]:
-    """Remove containers and networks whose harness is gone, and old images; their names.
+    """Remove containers, networks and routes whose harness is gone, and old images; their names.
 
     Raises:
         DockerException: no engine answers.
     """
     client = docker.from_env()
     try:
-        return [*_remove(client, {"label": RUN}, is_orphan), *_remove_old_images(client)]
+        removed = _remove(client, {"label": RUN}, is_orphan)
+        return [*removed, *routes.sweep(), *_remove_old_images(client)]
     finally:
         client.close()
 

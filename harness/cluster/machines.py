@@ -32,7 +32,7 @@ import docker
 from docker.errors import APIError, DockerException
 from docker.types import IPAMConfig, IPAMPool
 
-from harness.cluster import image, leftovers, watchdog
+from harness.cluster import image, leftovers, routes, watchdog
 from harness.cluster.processes import Exit, own_environment
 from harness.cluster.unbroken import Unbroken
 from harness.errors import EnvironmentFailure
@@ -235,6 +235,7 @@ class Machines:
                 if "overlap" not in str(error):
                     raise
                 continue
+            routes.guard(subnet)
             return subnet
         raise EnvironmentFailure("no subnet of 198.18.0.0/16 is free; see `docker network ls`")
 

@@ -17,6 +17,7 @@ import time
 import docker
 from docker.errors import DockerException
 
+from harness.cluster import routes
 from harness.cluster.leftovers import is_left, remove_run
 
 DONE = b"\n"
@@ -60,6 +61,7 @@ def sweep(run: str) -> None:
         except DockerException:
             calm = time.monotonic()  # the engine is busy, or starts again
         time.sleep(PAUSE_S)
+    routes.sweep()
 
 
 if __name__ == "__main__":

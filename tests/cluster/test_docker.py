@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import select
 import signal
@@ -265,6 +266,14 @@ async def test_the_network_of_a_run_leads_nowhere_else(cluster: DockerCluster, e
     assert network.attrs["Internal"] is True
     ports = engine.containers.get(f"assay-{cluster.label}-n1").ports
     assert not any(ports.values()), "nothing is published"
+
+
+async def test_after_a_run_its_addresses_lead_nowhere(cluster: DockerCluster) -> None:
+    where = cluster.address("n1", "c1")
+    await cluster.stop()
+    with pytest.raises(OSError) as error:
+        await asyncio.open_connection(*where)
+    assert error.value.errno == errno.EHOSTUNREACH
 
 
 async def test_links_cannot_be_shaped_yet_and_it_says_so(cluster: DockerCluster) -> None:
