@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -40,9 +40,10 @@ def parse_test(arguments: argparse.Namespace, seed: int) -> Test:
     module = catalog.find("workloads", arguments.workload)
     concurrency = parse_concurrency(arguments.concurrency, arguments.nodes)
     load = Load(arguments.nodes, concurrency, arguments.rate, seed)
-    port = system.port(arguments.workload, arguments.client)
+    port = system.port(arguments.workload.rpartition(":")[2], arguments.client)
     workload: Workload = module.workload(parse_options(module.Options, given), load, port)
-    workload = replace(workload, checks={**workload.checks, **always()})
+    checks = {**workload.checks, **checkers(arguments.checkers)}
+    workload = replace(workload, checks=checks)
     rhythm = Rhythm(interval_s=arguments.nemesis_interval, losses_max=losses_max(workload.promises))
     package = parse_nemesis(arguments.nemesis, rhythm)
     disk = arguments.disk or ("volatile" if Ability.POWER_OFF in package.needs else "real")
@@ -65,9 +66,9 @@ def parse_test(arguments: argparse.Namespace, seed: int) -> Test:
     )
 
 
-def always() -> Mapping[str, Check]:
-    """The checkers named in ALWAYS."""
-    return {name: catalog.find("checkers", name) for name in ALWAYS}
+def checkers(more: Iterable[str]) -> Mapping[str, Check]:
+    """The checkers named in ALWAYS, and `more` of them."""
+    return {name: catalog.find("checkers", name) for name in (*ALWAYS, *more)}
 
 
 def make_cluster(

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def find(kind: str, name: str) -> Any:
         return OWN[kind][name]()
     for entry in _entries(kind):
         if entry.name == name:
-            return entry.load()
+            return _load(entry)
     raise UsageError(
         f"{name!r} is none of the {kind}: {', '.join(names(kind))}; "
         "one of your own: path/to/file.py:NAME"
@@ -82,12 +83,30 @@ def find(kind: str, name: str) -> Any:
 
 
 def describe(kind: str) -> list[dict[str, str]]:
-    """Name and first sentence of everything of a kind."""
-    return [{"name": name, "about": _about(find(kind, name))} for name in names(kind)]
+    """Name and first sentence of everything of a kind, even of what cannot be loaded."""
+    return [{"name": name, "about": _about_or_why_not(kind, name)} for name in names(kind)]
 
 
-def _entries(kind: str) -> Iterable[Any]:
+def _about_or_why_not(kind: str, name: str) -> str:
+    try:
+        return _about(find(kind, name))
+    except UsageError as error:
+        return str(error)
+
+
+def _entries(kind: str) -> Iterable[EntryPoint]:
     return entry_points(group=f"assay.{kind}")
+
+
+def _load(entry: EntryPoint) -> Any:
+    try:
+        return entry.load()
+    except Exception as error:
+        package = entry.dist.name if entry.dist is not None else "somebody"
+        raise UsageError(
+            f"{entry.name!r} of {package} cannot be loaded ({entry.value}): "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _about(thing: Any) -> str:
@@ -102,14 +121,18 @@ def _from_file(kind: str, name: str) -> Any:
     path = Path(where)
     if not path.is_file():
         raise UsageError(f"{where} is no file; expected path/to/file.py:NAME")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # Under a name of its own: one called json.py must not stand in for another module.
+    module_name = f"assay_file_{path.stem}_{zlib.crc32(str(path.resolve()).encode()):08x}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:
+        del sys.modules[module_name]
         raise UsageError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
     if not hasattr(module, attribute):
-        raise UsageError(f"{where} has no {attribute!r}, which --{kind} asks for")
+        there = ", ".join(name for name in vars(module) if not name.startswith("_"))
+        raise UsageError(f"{where} has no {attribute!r} to be one of the {kind}; it has {there}")
     return getattr(module, attribute)

@@ -7,13 +7,14 @@ Of several runs: 4 if any could not run, else 1 over 3 over 0.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
+import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
-
-from rich.console import Console
 
 from harness import catalog, doctor, judging, launch
 from harness.errors import AssayError, UsageError
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         status: int = arguments.command(arguments)
+        sys.stdout.flush()
     except UsageError as error:
         print(f"assay: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -42,10 +44,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"assay: {error}", file=sys.stderr)
         return EXIT_FAILED
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read us has gone; there is nobody to tell
+        # Whoever read us has gone; there is nobody to tell, and nothing to flush at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return EXIT_UNKNOWN
+    except Exception:
+        # Python would end with 1, which means that the system under test broke its promise.
+        traceback.print_exc()
+        print("assay: this is a bug of ours; what was recorded can be checked", file=sys.stderr)
+        return EXIT_FAILED
     return status
 
 
@@ -85,6 +93,7 @@ def _run_parser(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--disk", choices=("real", "volatile"), help="default: volatile if the nemesis needs it"
     )
+    _checker(run)
     run.add_argument("--leave-running", action="store_true", help="leave the nodes until Ctrl-C")
     run.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
     _option(run)
@@ -98,6 +107,7 @@ def _check_parser(check: argparse.ArgumentParser) -> None:
     )
     check.add_argument("--workload", help="how to read it; a run folder knows its own")
     check.add_argument("--contract", choices=("derived", "strict"))
+    _checker(check)
     check.add_argument("--witness", action="store_true", help="print each witness' operations")
     _option(check)
     _json(check)
@@ -143,6 +153,17 @@ def _option(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _checker(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--checker",
+        dest="checkers",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="judge by this checker, too: a name (assay list checkers) or FILE:NAME",
+    )
+
+
 def _json(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="only JSON on standard output")
 
@@ -173,11 +194,6 @@ def _report(arguments: argparse.Namespace) -> int:
     folder = RunFolder.find(arguments.run)
     print(write_report(folder))
     return 0
-
-
-def console(arguments: argparse.Namespace) -> Console:
-    """Where progress goes: standard error, so that standard output can be piped."""
-    return Console(stderr=True, quiet=getattr(arguments, "json", False))
 
 
 if __name__ == "__main__":

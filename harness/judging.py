@@ -6,10 +6,11 @@ import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from harness import catalog
-from harness.arguments import always, split_options
+from harness.arguments import checkers, split_options
 from harness.checker import judge
 from harness.errors import UsageError
 from harness.guarantees import Contract, derive
@@ -27,22 +28,28 @@ def check_command(arguments: argparse.Namespace) -> int:
     if not path.exists():
         raise UsageError(f"{path} does not exist")
     record = _record_of(path)
-    workload = arguments.workload or record.get("workload")
-    if workload is None:
+    more = [*record.get("options", {}).get("checkers", ()), *arguments.checkers]
+    name = arguments.workload or record.get("workload")
+    if name is None and not more:
         raise UsageError(f"{path} does not say what it is; give --workload, as in --workload log")
+    workload = _NONE if name is None else catalog.find("workloads", name)
+    checks = {**workload.CHECKS, **checkers(more)}
     given, _ = split_options(arguments.options)
+    contract = _contract(name or "", record, arguments.contract, given)
     history = History.load(path)
-    contract = _contract(workload, record, arguments.contract, given)
-    module = catalog.find("workloads", workload)
-    verdict = judge(history, {**module.CHECKS, **always()}, contract)
-    verdict = weigh(verdict, history, getattr(module, "READS", frozenset()), {})
+    verdict = judge(history, checks, contract)
+    verdict = weigh(verdict, history, getattr(workload, "READS", frozenset()), {})
     if arguments.json:
         print(json.dumps({**verdict.to_json(), "run": str(path)}, default=str))
     else:
-        print(text.render(verdict, f"{workload} / {path}"))
+        print(text.render(verdict, f"{name or ', '.join(more)} / {path}"))
         if arguments.witness:
             _print_witnesses(history, verdict)
     return verdict.outcome.exit_status
+
+
+_NONE = SimpleNamespace(CHECKS={})
+"""The workload of a history of which only its checkers are known."""
 
 
 def _record_of(path: Path) -> Mapping[str, Any]:
@@ -59,10 +66,12 @@ def _contract(
     workload: str, record: Mapping[str, Any], mode: str | None, given: Mapping[str, Any]
 ) -> Contract:
     """A run folder's stored contract; for a bare history the strictest, unless told otherwise."""
-    if "contract" in record and mode is None and not given:
-        return Contract.from_json(record["contract"])
-    promises = dict(record.get("contract", {}).get("promises", {}))
-    return derive(workload, {**promises, **given}, mode or "strict")
+    stored = record.get("contract")
+    if stored is None:
+        return derive(workload, given, mode or "strict")
+    contract = Contract.from_json(stored)
+    promises = {**contract.promises, **given}
+    return derive(workload, promises, mode or contract.mode)
 
 
 def _print_witnesses(history: History, verdict: Verdict) -> None:

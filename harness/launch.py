@@ -127,9 +127,9 @@ async def _drive(
 
 async def _hold(run: Run) -> None:
     """Leave the nodes running until a signal comes."""
-    print("the nodes are left running; Ctrl-C ends them", file=sys.stderr, flush=True)
     interrupted = asyncio.Event()
     with _signals(lambda reason: interrupted.set()):
+        print("the nodes are left running; Ctrl-C ends them", file=sys.stderr, flush=True)
         await interrupted.wait()
     await run.stop()
 

@@ -63,6 +63,8 @@ def command(arguments: argparse.Namespace, seed: int) -> str:
     for flag, value in flags.items():
         if value is not None:
             words += [flag, str(value)]
+    for each in arguments.checkers:
+        words += ["--checker", each]
     for each in arguments.options:
         words += ["-o", each]
     return shlex.join(words)

@@ -141,6 +141,10 @@ class FakeCluster:
         raise AssertionError("not in these tests")
 
 
+clusters: list[FakeCluster] = []
+"""Those that a test of the command line made, the newest last."""
+
+
 class FakeSystem:
     """See `harness.system.System`. n1 leads."""
 
