@@ -56,14 +56,16 @@ class AioKafka:
             await admin.close()
 
     async def send(self, partition: Partition, value: bytes) -> int | None:
+        patience_s = 2 * self._settings.request_timeout_s
         try:
-            async with asyncio.timeout(2 * self._settings.request_timeout_s):
+            async with asyncio.timeout(patience_s):
                 producer = await self._make_producer()
                 future = await producer.send(partition.topic, value, partition=partition.number)
         except MessageSizeTooLargeError as error:
             raise Refused(str(error), name=type(error).__name__) from error
         except (KafkaError, TimeoutError) as error:  # not accepted: nothing was queued
-            raise Unavailable(str(error), name=type(error).__name__) from error
+            why = str(error) or f"not accepted within {patience_s:g} s"
+            raise Unavailable(why, name=type(error).__name__) from error
         try:
             async with asyncio.timeout(self._settings.delivery_timeout_s):
                 metadata = await future
