@@ -20,8 +20,6 @@ from harness.store import RunFolder
 RUNS_MAX = 1000
 """The newest runs; a nightly suite adds some hundred a week."""
 
-_WORDS = {True: "valid", False: "invalid", "unknown": "unknown"}
-
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Runs</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -66,7 +64,9 @@ def _row(folder: RunFolder) -> str:
     test, verdict = _load(folder, "test.json"), _load(folder, "verdict.json")
     options = test.get("options")
     options = options if isinstance(options, Mapping) else {}
-    word = _WORDS.get(verdict.get("valid"), "unknown") if verdict else "unjudged"
+    valid = verdict.get("valid", "unjudged")
+    word = {True: "valid", False: "invalid"}[valid] if isinstance(valid, bool) else str(valid)
+    word = word if word in ("valid", "invalid", "unjudged") else "unknown"
     name = f"{folder.path.parent.name}/{folder.path.name}"
     page = "report.html" if folder.report.exists() else ""
     cells = (

@@ -67,6 +67,10 @@ class Terminal:
             self._counts[op.type] += 1
 
     def _fault(self, op: Op) -> None:
+        """A fault is on when it has come back and was not skipped."""
+        effect = (op.extra or {}).get("effect")
+        if effect is None or effect.get("outcome") == "skipped":
+            return
         for band in self._bands:
             if op.f in band.start:
                 self._active[band.name] = op.value
