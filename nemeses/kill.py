@@ -5,7 +5,6 @@
     start   "all" or nodes         dead nodes run again, and are ready if they can be soon
 
     cluster   how a node is killed
-    sim       the host's tasks are dropped; the page cache stays
     local     SIGKILL
     docker    SIGKILL of the server in its container
 

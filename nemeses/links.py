@@ -2,7 +2,7 @@
 
     f             value invoked                          effect
     start-links   a behaviour, resolved to what it does  the links are slow, narrow, chopped, …
-    reset-links   null, resolved to links                their live connections are reset
+    reset-links   null, resolved to the links in trouble their live connections are reset
     stop-links    null                                   the links are wires again
 
     behaviour   what it does to the links around some nodes
@@ -13,9 +13,8 @@
     bandwidth   20 KB/s
 
     cluster   how
-    sim       draws per message on the simulated links
     local     toxics of the links' proxies; resets through them
-    docker    netem, or iptables and NFQUEUE where the kernel has none
+    docker    not yet
 
 Source: Jepsen's packet package (jepsen/nemesis/combined.clj) and Toxiproxy's toxics.
 """
@@ -55,6 +54,8 @@ class Links:
         self.wires = Wires()
 
     def resolve(self, f: str, value: Any, view: View, rng: Random) -> Any:
+        if f == "reset-links":
+            return [list(link) for link in sorted(self.wires.shaped)] if value is None else value
         if f != "start-links" or isinstance(value, dict):
             return value
         _check([value])
@@ -78,9 +79,9 @@ class Links:
                 links = [Link(*pair) for pair in value["links"]]
                 return await self.wires.set_shape(links, Shape(**value["shape"]), cluster)
             case "reset-links":
-                if not self.wires.shaped:
+                if not value:
                     return Effect.skipped("no links are worse now")
-                return await cluster.reset(self.wires.shaped)
+                return await cluster.reset([Link(*pair) for pair in value])
             case _:
                 return await self.wires.set_shape((), Shape(), cluster)
 

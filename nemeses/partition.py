@@ -5,7 +5,6 @@
     stop-partition    null                                all links carry what they held
 
     cluster   how a link is cut
-    sim       the simulated network holds what it should deliver
     local     the link's proxy stops reading and forwarding
     docker    nftables drop in the receiver's network namespace
 

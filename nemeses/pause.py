@@ -5,7 +5,6 @@
     resume   "all" or nodes         they go on, late
 
     cluster   how a node is paused
-    sim       the host's tasks are held; its clocks go on
     local     SIGSTOP
     docker    SIGSTOP of the server in its container
 

@@ -186,7 +186,9 @@ def test_bad_links_stand_in_the_history_as_what_they_do(behaviour: str, seed: in
 async def test_flaky_links_are_reset_where_they_are_flaky() -> None:
     cluster, nemesis = FakeCluster(), Links()
     await do(nemesis, "start-links", "flaky", cluster)
-    await do(nemesis, "reset-links", None, cluster)
+    resolved = nemesis.resolve("reset-links", None, cluster.view(), Random(0))
+    assert {Link(*pair) for pair in resolved} == set(cluster.shapes)
+    await nemesis.invoke("reset-links", resolved, cluster)  # type: ignore[arg-type]
     assert cluster.calls[-1] == ("reset", frozenset(cluster.shapes))
 
 
