@@ -23,8 +23,9 @@ from typing import Any
 from harness.cluster.contract import NodeSpec
 from harness.cluster.layout import spread_out
 from harness.cluster.machines import FOLDER, Machines
+from harness.cluster.node import Node
 from harness.cluster.packets import Packets, Point
-from harness.cluster.process_cluster import Node, ProcessCluster
+from harness.cluster.process_cluster import ProcessCluster
 from harness.system import System
 
 PYTHON = "python3"

@@ -24,23 +24,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, TypeVar
 
 import docker
-from docker.errors import APIError, DockerException
-from docker.types import IPAMConfig, IPAMPool
+from docker.errors import DockerException
 
-from harness.cluster import image, leftovers, routes, watchdog
+from harness.cluster import image, leftovers, watchdog
+from harness.cluster.networks import GATEWAY, make_network
 from harness.cluster.processes import Exit, own_environment
 from harness.cluster.unbroken import Unbroken
 from harness.errors import EnvironmentFailure
 
-SUBNETS = tuple(IPv4Network("198.18.0.0/16").subnets(new_prefix=24))
-"""Reserved for benchmarks of networks (RFC 2544): nobody's real addresses."""
-
-GATEWAY, FIRST_HOST = 1, 11
+FIRST_HOST = 11
 FOLDER = "/node"  # where a machine sees its node's folder
 KILL_DEADLINE_S = 10.0
 STATUS_DEADLINE_S = 10.0
@@ -101,8 +97,8 @@ class Machines:
         self.machines: dict[str, Machine] = {}
         self.gateway = ""
         self._folders, self._on_exit = folders, on_exit
+        self._network = f"assay-{self.run}"
         self._client: Any = None
-        self._network: Any = None
         self._watchdog: asyncio.subprocess.Process | None = None
         self._steps = Unbroken()
         self._gone: str | None = None
@@ -131,7 +127,10 @@ class Machines:
         tag = await asyncio.to_thread(image.ensure)
         self.require_alive()
         try:
-            subnet = await self._on_thread(self._make_network)
+            marks = leftovers.labels(self.run, os.getpid())
+            subnet = await self._on_thread(
+                partial(make_network, self._client, self._network, labels=marks)
+            )
             self.gateway = str(subnet[GATEWAY])
             for number, (name, folder) in enumerate(self._folders.items(), start=FIRST_HOST):
                 self.machines[name] = Machine(name, str(subnet[number]), folder)
@@ -212,33 +211,6 @@ class Machines:
 
     # -- machines ----------------------------------------------------------------------------
 
-    def _make_network(self) -> IPv4Network:
-        """An internal network in a subnet that no other network here has; the subnet."""
-        used = [
-            IPv4Network(config["Subnet"])
-            for network in self._client.networks.list()
-            for config in (network.attrs.get("IPAM", {}).get("Config") or ())
-            if ":" not in config.get("Subnet", ":")
-        ]
-        free = [s for s in SUBNETS[1:] if not any(s.overlaps(other) for other in used)]
-        # Two runs that start together pick different ones; the loser of a tie takes the next.
-        for subnet in secrets.SystemRandom().sample(free, min(len(free), 20)):
-            pool = IPAMPool(subnet=str(subnet), gateway=str(subnet[GATEWAY]))
-            try:
-                self._network = self._client.networks.create(
-                    f"assay-{self.run}",
-                    internal=True,
-                    ipam=IPAMConfig(pool_configs=[pool]),
-                    labels=leftovers.labels(self.run, os.getpid()),
-                )
-            except APIError as error:
-                if "overlap" not in str(error):
-                    raise
-                continue
-            routes.guard(subnet)
-            return subnet
-        raise EnvironmentFailure("no subnet of 198.18.0.0/16 is free; see `docker network ls`")
-
     def _make(self, machine: Machine, tag: str) -> None:
         machine.folder.mkdir(parents=True, exist_ok=True)
         endpoint = self._client.api.create_endpoint_config(
@@ -249,8 +221,8 @@ class Machines:
             name=f"assay-{self.run}-{machine.name}",
             hostname=machine.name,
             init=True,  # somebody has to reap what servers leave
-            network=self._network.name,
-            networking_config={self._network.name: endpoint},
+            network=self._network,
+            networking_config={self._network: endpoint},
             volumes={str(machine.folder): {"bind": FOLDER, "mode": "rw"}},
             labels=leftovers.labels(self.run, os.getpid()),
         )

@@ -15,12 +15,12 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from harness.cluster.contract import Ability, Address, Effect, Link, NodeSpec, NodeState, Shape
 from harness.cluster.layout import Plan
+from harness.cluster.node import LinkFaults, Node
 from harness.cluster.postmortem import describe, quote, tail, thread_states
 from harness.cluster.processes import Exit, Owner
 from harness.cluster.unbroken import Unbroken
@@ -29,41 +29,6 @@ from harness.system import System
 
 STATE_DEADLINE_S = 5.0
 PROBE_DEADLINE_S = 5.0  # of one readiness probe, which must not hang the start
-
-
-class LinkFaults(Protocol):
-    """How the links of a cluster are broken; see `contract.Cluster`."""
-
-    async def cut(self, links: Collection[Link]) -> Effect: ...
-
-    async def heal(self, links: Collection[Link] | None = None) -> Effect: ...
-
-    async def shape(self, links: Collection[Link], shape: Shape) -> Effect: ...
-
-    async def reset(self, links: Collection[Link]) -> Effect: ...
-
-
-@dataclass(slots=True)
-class Node:
-    """A node as the harness knows it."""
-
-    name: str
-    folder: Path
-    spec: NodeSpec
-    state: NodeState = NodeState.STOPPED
-    pid: int | None = None
-    starts: int = 0
-    last_exit: Exit | None = None
-    # One change of a process at a time, so that a fault meets a state that holds still.
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "node.log"
-
-    @property
-    def data(self) -> Path:
-        return self.folder / "data"
 
 
 class ProcessCluster(ABC):
