@@ -10,9 +10,11 @@ markers turn up in the columns, the numbers of all its lines go, by NumPy:
               0       1                      2                           3  4 5            6
 
 Digits whose marker turns up in no column (number 6, in a string) are *literal*: only lines that
-agree in them are decoded together. A line is left to the caller if its skeleton is rare, if it has
-numbers where its skeleton's other lines have none, or one with more than 16 digits or leading
-zeros. So everything here is JSON that the decoder accepts, and means what it would mean there.
+agree in them are decoded together. Polls that differ in the number of messages only have one
+skeleton: further messages are put behind the one that they follow (`harness.digits`). A line is
+left to the caller if its skeleton is rare, if it has numbers where its skeleton's other lines have
+none, or one with more than 16 digits or leading zeros. So everything here is JSON that the decoder
+accepts, and means what it would mean there.
 
 Cost: about 0.8 µs a line, a third of what decoding each of them costs.
 """
@@ -27,22 +29,24 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.batches import Batch, Columns, Places
+from harness.batches import Batch, Columns, Places, elements
+from harness.columns import MAP
+from harness.digits import Ints, Text
 
 GROUP_MIN: Final = 8
 """Lines of one kind in a chunk below which NumPy costs more than decoding them."""
 
+LINES_MIN: Final = 256
+"""Lines of one skeleton, on average, below which further messages are taken out of them."""
+
 SKELETONS_MAX: Final = 1 << 16
 """Known skeletons; a history in which most lines differ is better decoded line by line."""
 
-DIGITS_MAX: Final = 16
 MARKER: Final = 1_000_000_000
 """First marker; they must fit a process' number, of 31 bits."""
 
-_DIGITS: Final = b"0123456789"
 _RUN = re.compile(rb"[0-9]+")
 Part = tuple[Places, Columns, Batch]
-Ints = NDArray[np.int64]
 Learn = Callable[[bytes], tuple[Columns, Batch] | None]
 Integers = Callable[[bytes], frozenset[int] | None]
 
@@ -64,6 +68,7 @@ class _Template:
     constants: Ints
     event: dict[str, _Column]
     value: dict[str, _Column]
+    entry_at: Ints  # the entry of a poll whose offset and value are this number and the next, or -1
 
     def apply(self, numbers: Ints) -> tuple[Columns, Batch] | None:
         """The columns of some lines; None if a number does not fit its column.
@@ -114,6 +119,7 @@ class Skeletons:
     learn: Learn
     numbers: dict[bytes, int] = field(default_factory=dict)
     known: dict[int, _Skeleton | None] = field(default_factory=dict)
+    bases: bool = False  # whether lines differ so much that further messages are taken out of them
 
     def decode(self, chunk: bytes) -> tuple[list[Part], Places, list[bytes]]:
         """Decode what can be decoded together of a chunk of whole lines.
@@ -122,10 +128,15 @@ class Skeletons:
             (parts, places, lines): the columns of some lines with their places in the chunk, and
             the places of the lines that are left, with these lines.
         """
-        text = _Text(chunk)
+        text = Text(chunk, bases=self.bases)
+        distinct = dict.fromkeys(text.skeletons)
+        if not self.bases and len(distinct) * LINES_MIN > len(text):
+            self.bases = True
+            text = Text(chunk, bases=True)
+            distinct = dict.fromkeys(text.skeletons)
         left = np.ones(len(text), np.bool_)
         parts: list[Part] = []
-        for number, places in self._groups(text):
+        for number, places in self._groups(text, list(distinct)):
             skeleton = self._skeleton(number, text, int(places[0]))
             if skeleton is None:
                 continue
@@ -134,23 +145,27 @@ class Skeletons:
                 if len(same) < GROUP_MIN:
                     continue
                 template = self._template(skeleton, text, int(places[same[0]]))
+                if template is None:
+                    continue
                 numbers = text.value[runs[same][:, ~skeleton.literal]]
-                columns = template.apply(numbers) if template else None
-                if columns is not None:
-                    parts.append((places[same], *columns))
-                    left[places[same]] = False
+                columns = template.apply(numbers)
+                if columns is None:
+                    continue
+                if not _put_further(columns[1], skeleton, template, text, places[same]):
+                    continue
+                parts.append((places[same], *columns))
+                left[places[same]] = False
         rest = np.flatnonzero(left)
         return parts, rest, [text.line(place) for place in rest.tolist()]
 
-    def _groups(self, text: _Text) -> list[tuple[int, Places]]:
+    def _groups(self, text: Text, distinct: list[bytes]) -> list[tuple[int, Places]]:
         """(number of the skeleton, places of its lines) of all that are not rare."""
         numbers = self.numbers
-        fresh = set(text.skeletons) - numbers.keys()
+        fresh = [skeleton for skeleton in distinct if skeleton not in numbers]
         if len(numbers) + len(fresh) > SKELETONS_MAX:
             return []
-        # In the order of the file: a set's own order is not the same in every process.
-        for skeleton in text.skeletons if fresh else ():
-            numbers.setdefault(skeleton, len(numbers))
+        for skeleton in fresh:
+            numbers[skeleton] = len(numbers)
         of_line = np.fromiter(map(numbers.__getitem__, text.skeletons), np.int64, len(text))
         of_line[text.irregular] = -1
         if len(numbers) < 2**15:
@@ -163,9 +178,9 @@ class Skeletons:
             if end - begin >= GROUP_MIN and of_line[order[begin]] >= 0
         ]
 
-    def _skeleton(self, number: int, text: _Text, place: int) -> _Skeleton | None:
+    def _skeleton(self, number: int, text: Text, place: int) -> _Skeleton | None:
         if number not in self.known:
-            self.known[number] = self._look_at(text.line(place), text.runs_of(place))
+            self.known[number] = self._look_at(text.base(place), text.runs_of(place))
         return self.known[number]
 
     def _look_at(self, line: bytes, runs: Ints) -> _Skeleton | None:
@@ -176,8 +191,8 @@ class Skeletons:
         literal = [marker not in integers and -marker not in integers for marker in markers]
         return _Skeleton(runs, np.array(literal, np.bool_))
 
-    def _template(self, skeleton: _Skeleton, text: _Text, place: int) -> _Template | None:
-        line = text.line(place)
+    def _template(self, skeleton: _Skeleton, text: Text, place: int) -> _Template | None:
+        line = text.base(place)
         runs = _RUN.findall(line)
         key = tuple(run for run, literal in zip(runs, skeleton.literal, strict=True) if literal)
         if key not in skeleton.templates:
@@ -207,9 +222,59 @@ class Skeletons:
                 columns[name] = _Column(cells, column.dtype, bool((cells < len(sign)).any()))
             return columns
 
+        value = placed(batch.columns)
         return _Template(
-            sign, np.array(constants, np.int64), placed(columns), placed(batch.columns)
+            sign,
+            np.array(constants, np.int64),
+            placed(columns),
+            value,
+            _entry_at(batch.columns, value, len(sign)),
         )
+
+
+def _entry_at(columns: Columns, placed: dict[str, _Column], count: int) -> Ints:
+    """For each number of a line the entry of a poll that it begins, or -1."""
+    found = np.full(count, -1, np.int64)
+    forms, entries = columns.get("mop_form"), columns.get("entries")
+    if forms is None or entries is None or (forms != MAP).any():
+        return found
+    offsets, values = placed["entry_offset"].cells, placed["entry_value"].cells
+    for entry in np.flatnonzero((offsets < count) & (values == offsets + 1)).tolist():
+        found[offsets[entry]] = entry
+    return found
+
+
+def _put_further(
+    batch: Batch, skeleton: _Skeleton, template: _Template, text: Text, lines: Places
+) -> bool:
+    """Put the further messages of these lines, whose bases are the batch, behind the entries that
+    they follow. False if one follows none, so that it is no message of a poll."""
+    count = text.further_count[lines]
+    if not count.any():
+        return True
+    further = elements(text.first_further, lines, count)
+    line = np.repeat(np.arange(len(lines)), count)
+    run = text.further_behind[further] - text.first_run[lines][line]
+    number = np.cumsum(~skeleton.literal) - 1
+    entry = np.where(skeleton.literal[run], -1, template.entry_at[number[run]])
+    if entry.min() < 0:
+        return False
+    columns = batch.columns
+    of_line = len(columns["entry_key"]) // len(lines)
+    behind = line * of_line + entry
+    if (np.diff(behind) < 0).any():
+        return False  # a poll that lists its keys in another order than the columns do
+    times = np.bincount(behind, minlength=len(columns["entry_key"])) + 1
+    is_further = np.ones(int(times.sum()), np.bool_)
+    is_further[np.cumsum(times) - times] = False
+    for name in ("entry_key", "entry_offset", "entry_value"):
+        columns[name] = np.repeat(columns[name], times)
+    columns["entry_offset"][is_further] = text.further[further, 0]
+    columns["entry_value"][is_further] = text.further[further, 1]
+    mops = np.repeat(np.arange(len(columns["entries"])), columns["entries"])
+    more = np.bincount(mops[behind], minlength=len(columns["entries"]))
+    columns["entries"] = (columns["entries"] + more).astype(np.int32)
+    return True
 
 
 def _marked(line: bytes, literal: NDArray[np.bool_]) -> tuple[bytes, list[int]]:
@@ -226,7 +291,7 @@ def _marked(line: bytes, literal: NDArray[np.bool_]) -> tuple[bytes, list[int]]:
     return _RUN.sub(mark, line), markers
 
 
-def _regular(text: _Text, skeleton: _Skeleton, places: Places) -> tuple[Places, Places]:
+def _regular(text: Text, skeleton: _Skeleton, places: Places) -> tuple[Places, Places]:
     """Those of the lines whose digits stand where the skeleton has them: (places, runs).
 
     runs: int64[lines, runs], each run's number in the text.
@@ -238,7 +303,7 @@ def _regular(text: _Text, skeleton: _Skeleton, places: Places) -> tuple[Places, 
     return places[fits], runs[fits]
 
 
-def _by_literals(text: _Text, runs: Places) -> list[Places]:
+def _by_literals(text: Text, runs: Places) -> list[Places]:
     """The rows of `runs` (literal runs, a line each) in groups that agree in all digits."""
     code = np.zeros(len(runs), np.int64)
     for column in runs.T:
@@ -252,90 +317,3 @@ def _by_literals(text: _Text, runs: Places) -> list[Places]:
     order = np.argsort(code, kind="stable")
     bounds = np.flatnonzero(np.diff(code[order], prepend=-1, append=-1))
     return [order[b:e] for b, e in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)]
-
-
-class _Text:
-    """The lines of a chunk and the runs of digits in them.
-
-    Attributes:
-        skeletons: of each line.
-        run_count, first_run: int64[lines]; how many runs a line has, and the number of its first.
-        irregular: places of lines with a number that is none here (too long, leading zeros).
-        value, length: int64[runs].
-        run_place: int64[runs]; place in the line's skeleton.
-    """
-
-    def __init__(self, chunk: bytes) -> None:
-        assert chunk.endswith(b"\n")
-        self.chunk = chunk
-        self.skeletons = chunk.translate(None, _DIGITS).split(b"\n")
-        self.skeletons.pop()
-        # A byte before, so that no number begins the text, and eight behind, so that eight can be
-        # read from the start of any number.
-        data = np.frombuffer(b"".join((b"\n", chunk, bytes(8))), np.uint8)
-        line_start = np.flatnonzero(data == 10) + 1
-        self.line_start, self.line_end = line_start[:-1] - 1, line_start[1:] - 2
-        is_digit = (data - np.uint8(48)) < 10
-        edges = np.flatnonzero(is_digit[1:] != is_digit[:-1]) + 1
-        start, end = edges[0::2], edges[1::2]
-        self.length = end - start
-        bounds = np.searchsorted(start, line_start)
-        self.first_run, self.run_count = bounds[:-1], np.diff(bounds)
-        # What stands before a run, less the digits in it, less the same for the line's start.
-        before = np.zeros(len(start) + 1, np.int64)
-        np.cumsum(self.length, out=before[1:])
-        self.run_place = start - before[:-1]
-        self.run_place -= np.repeat(line_start[:-1] - before[bounds[:-1]], self.run_count)
-        self.value = _values(data, start, end)
-        odd = self.length > DIGITS_MAX
-        odd |= (data[start] == 48) & (self.length > 1)
-        self.irregular = np.searchsorted(bounds, np.flatnonzero(odd), side="right") - 1
-
-    def __len__(self) -> int:
-        return len(self.skeletons)
-
-    def line(self, place: int) -> bytes:
-        return self.chunk[self.line_start[place] : self.line_end[place]]
-
-    def runs_of(self, place: int) -> Ints:
-        first = self.first_run[place]
-        return self.run_place[first : first + self.run_count[place]]
-
-
-def _values(data: NDArray[np.uint8], start: Places, end: Places) -> Ints:
-    """The numbers at data[start:end], of up to 16 digits; others come out wrong."""
-    words = np.lib.stride_tricks.as_strided(
-        data[:8].view("<u8"), shape=(len(data) - 7,), strides=(1,), writeable=False
-    )
-    length = end - start
-    value = _eight_digits(words[start], np.minimum(length, 8))
-    long = np.flatnonzero(length > 8)
-    if len(long):
-        # The first digits end where the last eight begin.
-        value[long] = _eight_digits(words[start[long]], np.minimum(length[long] - 8, 8))
-        value[long] *= 10**8
-        value[long] += _eight_digits(words[end[long] - 8], np.full(len(long), 8))
-    return value
-
-
-def _eight_digits(words: NDArray[np.uint64], length: NDArray[np.int64]) -> Ints:
-    """The numbers that the first `length` of eight bytes spell; `words` is used up.
-
-    The digits are moved to the high bytes, so that zeros stand before them; then neighbours are
-    joined to numbers of two, four and eight digits.
-    """
-    # In place, as the allocation of a column costs more than the arithmetic on it.
-    shift = length * -8
-    shift += 64
-    words <<= shift.view(np.uint64)
-    words &= np.uint64(0x0F0F0F0F0F0F0F0F)
-    words *= np.uint64(10 * 2**8 + 1)
-    words >>= np.uint64(8)
-    words &= np.uint64(0x00FF00FF00FF00FF)
-    words *= np.uint64(100 * 2**16 + 1)
-    words >>= np.uint64(16)
-    words &= np.uint64(0x0000FFFF0000FFFF)
-    words *= np.uint64(10000 * 2**32 + 1)
-    words >>= np.uint64(32)
-    numbers: Ints = words.view(np.int64)
-    return numbers
