@@ -30,6 +30,9 @@ from harness.spells import Spell, operations, spells
 READS = frozenset({"poll", "read", "r", "assign", "subscribe", "list-offsets"})
 """Operations that write nothing, in our workloads and Jepsen's."""
 
+MOVERS = frozenset({"kill", "power-off", "pause", "partition"})
+"""Faults that should move a leader somewhere in a run; bad links need not."""
+
 SPELLS_MAX = 200
 """Faults listed one by one; the table by kind, role and phase counts all."""
 
@@ -277,7 +280,7 @@ def _warnings(
         warnings.append(f"no acknowledged write overlapped a fault of kind {', '.join(idle)}")
     if planned and not any(exposure.in_flight for exposure in planned):
         warnings.append("no operation was in flight when a fault came")
-    moving = any(exposure.spell.between_nodes for exposure in planned)
+    moving = any(e.spell.kind in MOVERS and e.spell.between_nodes for e in planned)
     if moving and system.get("elections") == 0:
         warnings.append("no leader was elected during the run, in spite of its faults")
     return warnings
