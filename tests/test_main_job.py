@@ -7,7 +7,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,18 +44,26 @@ class Done:
     errors: str
 
 
-async def assay(*arguments: str | Path) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
+@asynccontextmanager
+async def assay(*arguments: str | Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A command that runs, killed in the end if it still does."""
+    process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "harness.cli", *map(str, arguments)),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
-async def ended(process: asyncio.subprocess.Process) -> Done:
-    """Wait for a command's end; its JSON must be all that it printed."""
-    async with asyncio.timeout(RUN_DEADLINE_S):
+async def ended(*arguments: str | Path) -> Done:
+    """Run a command to its end; JSON must be all that it prints."""
+    async with assay(*arguments) as process, asyncio.timeout(RUN_DEADLINE_S):
         output, errors = await process.communicate()
     assert process.returncode is not None
     assert output, f"it printed nothing, with status {process.returncode}: {errors.decode()}"
@@ -82,7 +91,7 @@ def running_in(folder: Path) -> Iterator[int]:
 
 
 async def test_a_broker_under_faults_keeps_its_promises(kind: str, tmp_path: Path) -> None:
-    run = await ended(await assay(*main_job(kind, tmp_path, 15, "--seed", "7")))
+    run = await ended(*main_job(kind, tmp_path, 15, "--seed", "7"))
     assert run.status == 0, (run.shape, run.errors)
     assert run.shape["valid"] is True and run.shape["anomalies"] == {}
     assert run.shape["stats"]["system"]["elections"] > 0, "the faults were felt"
@@ -94,7 +103,7 @@ async def test_a_broker_under_faults_keeps_its_promises(kind: str, tmp_path: Pat
         assert (folder / name).stat().st_size > 0
     for node in ("n1", "n2", "n3"):
         assert (folder / "nodes" / node / "node.log").stat().st_size > 0
-    again = await ended(await assay("check", folder, "--json"))
+    again = await ended("check", folder, "--json")
     assert (again.status, again.shape["valid"]) == (0, True)
     assert not list(running_in(tmp_path))
 
@@ -102,18 +111,17 @@ async def test_a_broker_under_faults_keeps_its_promises(kind: str, tmp_path: Pat
 async def test_a_run_that_is_killed_leaves_nothing_but_a_history_to_check(
     kind: str, tmp_path: Path
 ) -> None:
-    harness = await assay(*main_job(kind, tmp_path, 60))
-
     def operations() -> int:
         found = list(tmp_path.glob("log/latest/history.jsonl"))
         return found[0].read_bytes().count(b'"ok"') if found else 0
 
-    await wait_until(lambda: operations() > 20, "the workload is under way", 120, 0.1)
-    harness.send_signal(signal.SIGKILL)
-    await harness.wait()
+    async with assay(*main_job(kind, tmp_path, 60)) as harness:
+        await wait_until(lambda: operations() > 20, "the workload is under way", 120, 0.1)
+        harness.send_signal(signal.SIGKILL)
+        await harness.wait()
     await wait_until(
         lambda: not list(running_in(tmp_path)), "no process is left", GONE_DEADLINE_S, 0.1
     )
     (history,) = tmp_path.glob("log/latest/history.jsonl")
-    checked = await ended(await assay("check", history.parent, "--json"))
+    checked = await ended("check", history.parent, "--json")
     assert checked.status in (0, 3), checked.shape

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -35,4 +36,6 @@ def tell(**what: int | str) -> None:
 
 
 if __name__ == "__main__":
+    # A shell ignores interrupts for what it runs in the background, and all its children do.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     asyncio.run(main(sys.argv[1], Path(sys.argv[2])))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +23,20 @@ class AHarness:
     label: str
 
     @staticmethod
-    async def start(kind: str, folder: Path) -> AHarness:
-        """Returns when it is there, before its cluster is."""
+    @asynccontextmanager
+    async def running(kind: str, folder: Path) -> AsyncIterator[AHarness]:
+        """It is there, though its cluster may not be yet. Killed in the end if it still lives."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.cluster.a_harness", kind, str(folder)),
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,
         )
-        return AHarness(process, (await _told(process))["label"])
+        try:
+            yield AHarness(process, (await _told(process))["label"])
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
 
     async def wait_until_ready(self) -> dict[str, int]:
         """Wait until its cluster runs with one node paused; {"paused": the node's pid}."""

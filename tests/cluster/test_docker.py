@@ -64,34 +64,33 @@ async def wait_for_none(engine: Any, label: str) -> None:
 async def test_nothing_is_left_when_the_harness_is_killed_while_a_node_is_paused(
     tmp_path: Path, engine: Any
 ) -> None:
-    harness = await AHarness.start("docker", tmp_path / "run")
-    paused = (await harness.wait_until_ready())["paused"]
-    assert len(left(engine, harness.label)) == 4, "three containers and a network"
-    assert set(thread_states(paused)) == {"T"}
-    await harness.kill()
-    await wait_for_none(engine, harness.label)
-    assert thread_states(paused) == []
+    async with AHarness.running("docker", tmp_path / "run") as harness:
+        paused = (await harness.wait_until_ready())["paused"]
+        assert len(left(engine, harness.label)) == 4, "three containers and a network"
+        assert set(thread_states(paused)) == {"T"}
+        await harness.kill()
+        await wait_for_none(engine, harness.label)
+        assert thread_states(paused) == []
 
 
 async def test_nothing_is_left_when_the_harness_ends_by_an_interrupt(
     tmp_path: Path, engine: Any
 ) -> None:
-    harness = await AHarness.start("docker", tmp_path / "run")
-    await harness.wait_until_ready()
-    harness.process.send_signal(signal.SIGINT)
-    await wait_for_none(engine, harness.label)
-    await harness.process.wait()
+    async with AHarness.running("docker", tmp_path / "run") as harness:
+        await harness.wait_until_ready()
+        harness.process.send_signal(signal.SIGINT)
+        await wait_for_none(engine, harness.label)
 
 
 @pytest.mark.parametrize("after_ms", [100, 300, 600, 1000, 1500])
 async def test_nothing_is_left_when_the_harness_is_killed_while_it_starts(
     tmp_path: Path, engine: Any, after_ms: int
 ) -> None:
-    harness = await AHarness.start("docker", tmp_path / "run")
-    await asyncio.wait([asyncio.create_task(harness.process.wait())], timeout=after_ms / 1000)
-    await harness.kill()
-    await wait_for_watchdog(harness.label)
-    assert left(engine, harness.label) == []
+    async with AHarness.running("docker", tmp_path / "run") as harness:
+        await asyncio.wait([asyncio.create_task(harness.process.wait())], timeout=after_ms / 1000)
+        await harness.kill()
+        await wait_for_watchdog(harness.label)
+        assert left(engine, harness.label) == []
 
 
 async def wait_for_watchdog(label: str) -> None:
@@ -139,13 +138,13 @@ async def test_stop_leaves_nothing(cluster: DockerCluster, engine: Any) -> None:
 async def test_what_the_watchdog_could_not_remove_is_found_by_its_label(
     tmp_path: Path, engine: Any, cluster: DockerCluster
 ) -> None:
-    harness = await AHarness.start("docker", tmp_path / "other")
-    await harness.wait_until_ready()
-    assert len(left(engine, harness.label)) == 4
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and _is_watchdog_of(harness.label, entry):
-            os.kill(int(entry.name), signal.SIGKILL)
-    await harness.kill()
+    async with AHarness.running("docker", tmp_path / "other") as harness:
+        await harness.wait_until_ready()
+        assert len(left(engine, harness.label)) == 4
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and _is_watchdog_of(harness.label, entry):
+                os.kill(int(entry.name), signal.SIGKILL)
+        await harness.kill()
     leftovers.remove_orphans()  # or another test run on this machine did
     assert left(engine, harness.label) == []
     assert len(left(engine, cluster.label)) == 3, "a run that lives is let alone"

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,28 +52,28 @@ async def wait_for_none(folder: Path, deadline_s: float = 2.0) -> None:
     await wait_until(lambda: not processes_of(folder), f"nothing runs in {folder}", deadline_s)
 
 
-async def start_harness(folder: Path) -> asyncio.subprocess.Process:
-    harness = await AHarness.start("local", folder / "run")
-    pids = await harness.wait_until_ready()
-    assert len(processes_of(folder)) >= 5, "three nodes, the proxies, the harness"
-    assert set(thread_states(pids["paused"])) == {"T"}
-    return harness.process
+@asynccontextmanager
+async def harness_in(folder: Path) -> AsyncIterator[AHarness]:
+    """A harness with three nodes, one of them paused, and its proxies."""
+    async with AHarness.running("local", folder / "run") as harness:
+        pids = await harness.wait_until_ready()
+        assert len(processes_of(folder)) >= 5, "three nodes, the proxies, the harness"
+        assert set(thread_states(pids["paused"])) == {"T"}
+        yield harness
 
 
 async def test_nothing_is_left_when_the_harness_is_killed_while_a_node_is_paused(
     tmp_path: Path,
 ) -> None:
-    harness = await start_harness(tmp_path)
-    harness.kill()
-    await wait_for_none(tmp_path)
-    await harness.wait()
+    async with harness_in(tmp_path) as harness:
+        await harness.kill()
+        await wait_for_none(tmp_path)
 
 
 async def test_nothing_is_left_when_the_harness_ends_by_an_interrupt(tmp_path: Path) -> None:
-    harness = await start_harness(tmp_path)
-    harness.send_signal(signal.SIGINT)
-    await wait_for_none(tmp_path)
-    await harness.wait()
+    async with harness_in(tmp_path) as harness:
+        harness.process.send_signal(signal.SIGINT)
+        await wait_for_none(tmp_path)
 
 
 async def test_nothing_is_left_when_the_supervisor_is_killed(cluster: LocalCluster) -> None:
@@ -283,18 +284,13 @@ def test_power_off_needs_a_volatile_disk(tmp_path: Path) -> None:
 async def test_a_run_does_not_disturb_others_nor_does_its_death(
     tmp_path: Path, cluster: LocalCluster
 ) -> None:
-    one, two = await asyncio.gather(
-        AHarness.start("local", tmp_path / "one"), AHarness.start("local", tmp_path / "two")
-    )
-    await asyncio.gather(one.wait_until_ready(), two.wait_until_ready())
-    await one.kill()
-    await wait_for_none(tmp_path / "one")
-    assert len(processes_of(tmp_path / "two")) >= 5, "three nodes, the proxies, the harness"
-    await cluster.cut([C1_TO_N1])
-    assert (await cluster.heal()).outcome is Outcome.OBSERVED
-    for node in cluster.nodes:
-        assert (await call(cluster.address(node, "c1"), {"do": "echo", "text": "x"}))[
-            "node"
-        ] == node
-    await two.kill()
+    async with harness_in(tmp_path / "one") as one, harness_in(tmp_path / "two"):
+        await one.kill()
+        await wait_for_none(tmp_path / "one")
+        assert len(processes_of(tmp_path / "two")) >= 5, "three nodes, the proxies, the harness"
+        await cluster.cut([C1_TO_N1])
+        assert (await cluster.heal()).outcome is Outcome.OBSERVED
+        for node in cluster.nodes:
+            reply = await call(cluster.address(node, "c1"), {"do": "echo", "text": "x"})
+            assert reply["node"] == node
     await wait_for_none(tmp_path / "two")

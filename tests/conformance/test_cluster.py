@@ -94,9 +94,13 @@ async def test_a_node_that_exits_while_starting_is_named_with_its_log(new_cluste
 
 
 async def test_a_node_that_never_answers_is_named_with_its_log(new_cluster: New) -> None:
-    cluster = new_cluster(options={"never_ready": True}, ready_timeout_s=1.0)
-    with pytest.raises(NodeNotReady, match=r"n[12] was not ready(?s:.*)will never listen"):
-        await cluster.start()
+    for ready_timeout_s in (1.0, 5.0, 25.0):
+        cluster = new_cluster(options={"never_ready": True}, ready_timeout_s=ready_timeout_s)
+        with pytest.raises(NodeNotReady, match=r"n[12] was not ready") as error:
+            await cluster.start()
+        if "(nothing)" not in str(error.value):
+            break  # else this machine is too busy for the node to have said anything so soon
+    assert "will never listen" in str(error.value)
 
 
 async def test_the_log_and_the_data_of_a_node_can_be_read_from_here(cluster: Cluster) -> None:
