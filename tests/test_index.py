@@ -11,7 +11,10 @@ from harness.store import RunFolder
 
 
 def run(results: Path, test: str, verdict: dict[str, Any] | None, **record: Any) -> RunFolder:
-    folder = RunFolder.create(results, test)
+    """A folder as `RunFolder.create` makes it, a second after the one before it."""
+    second = len(list(results.glob("*/2*")))
+    folder = RunFolder(results / test / f"20260101T0000{second:02}.000")
+    folder.path.mkdir(parents=True)
     folder.save("test.json", {"name": test, **record})
     if verdict is not None:
         folder.save("verdict.json", verdict)
