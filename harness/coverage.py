@@ -197,11 +197,16 @@ def _operations(history: History, phases: Sequence[Phase]) -> dict[str, dict[str
         within = (history.time[done] >= phase.begin) & (history.time[done] <= phase.end)
         where[within] = number
     names = [*(phase.name for phase in phases), OUTSIDE]
+    # One number for phase, f and kind, since numbers are counted fast and rows are not.
+    shape = (len(names), len(history.fs), len(KINDS))
+    cell = np.ravel_multi_index((where, history.f[done], history.type[done]), shape)
+    counts = np.bincount(cell, minlength=int(np.prod(shape))).reshape(shape)
     found: dict[str, dict[str, dict[str, int]]] = {}
-    rows = np.stack([where, history.f[done], history.type[done]], axis=1)
-    for (number, f, kind), count in zip(*np.unique(rows, axis=0, return_counts=True), strict=True):
-        by_f = found.setdefault(names[number], {}).setdefault(history.fs[f], {})
-        by_f[KINDS[kind].value] = by_f.get(KINDS[kind].value, 0) + int(count)
+    for number, f, kind in zip(*counts.nonzero(), strict=True):
+        by_kind = found.setdefault(names[number], {}).setdefault(history.fs[f], {})
+        by_kind[KINDS[kind].value] = by_kind.get(KINDS[kind].value, 0) + int(
+            counts[number, f, kind]
+        )
     return found
 
 
