@@ -31,7 +31,7 @@ WORKLOADS = frozenset({"log"})
 # A test of half a minute cannot wait for Kafka's defaults of 2 to 30 seconds: the time-outs are
 # shortened, alike for all nodes, so that fail-over happens while the workload is watching.
 NODE_OPTIONS: Mapping[str, Any] = {
-    "broker.session.timeout.ms": 2000,
+    "broker.session.timeout.ms": 1500,
     "broker.heartbeat.interval.ms": 300,
     "controller.quorum.election.timeout.ms": 400,
     "controller.quorum.fetch.timeout.ms": 600,
