@@ -45,7 +45,14 @@ LOSS = (
     "int-nonmonotonic-send",
 )
 # And when it may have been read: readers are set back, and a retry may put it elsewhere.
-UNDOING = (*LOSS, "poll-skip", "int-poll-skip", "nonmonotonic-poll", "int-nonmonotonic-poll")
+UNDOING = (
+    *LOSS,
+    "read-then-lost",
+    "poll-skip",
+    "int-poll-skip",
+    "nonmonotonic-poll",
+    "int-nonmonotonic-poll",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +157,14 @@ def _page_caches(promises: Mapping[str, Any]) -> Licence:
 def _retention(retention_ms: int) -> Licence:
     return Licence(
         "C10",
-        ("lost-write", "unseen", "poll-skip", "int-poll-skip", "nonmonotonic-poll"),
+        (
+            "lost-write",
+            "unseen",
+            "read-then-lost",
+            "poll-skip",
+            "int-poll-skip",
+            "nonmonotonic-poll",
+        ),
         f"retention-ms={retention_ms}",
         "messages expire, and a reader that is behind is set to what is left",
         "as much time",

@@ -223,6 +223,46 @@ def unseen(order: Order) -> Cases:
     return _of_messages(order, messages, argue)
 
 
+def read_then_lost(order: Order) -> Cases:
+    """Messages that were read before complete final reads, which did not find them any more.
+
+    What begins during the final reads counts as one, whoever polls: who finds a message then shows
+    that it is there. An operation across their beginning shows neither.
+    """
+    proofs, tables, polled = Proofs(order), order.tables, order.tables.polled
+    final = final_reads(tables.history)
+    if final is None or not final.complete:
+        return Cases(np.zeros(0, np.int64), lambda _: _none())
+    is_ok = tables.status[polled.op] == OK
+    begin, end = tables.begin[polled.op], tables.end[polled.op]
+    earlier = np.flatnonzero(is_ok & (end < final.begin[0]))
+    there = np.zeros(len(order.key), np.bool_)
+    there[order.polled[earlier]] = True
+    there[order.polled[is_ok & (begin > final.begin[0]) & (begin < final.end[-1])]] = False
+
+    def argue(message: int) -> Case:
+        sender, *_ = senders = proofs.senders(message)
+        reader = int(polled.op[earlier[order.polled[earlier] == message][0]])
+        key = int(order.key[message])
+        what = f"{proofs.message(message)} of {proofs.key(key)}"
+        told = "acknowledged" if tables.status[sender] == OK else "with an unknown outcome"
+        since, until = proofs.event(final.begin[0]), proofs.event(final.end[-1])
+        return Case(
+            key,
+            f"{what} was polled, and the final reads did not find it",
+            (
+                f"{proofs.at(sender)}: {proofs.who(sender)} sent {what}, {told}",
+                f"{proofs.at(reader)}: {proofs.who(reader)} polled it",
+                f"{since} to {until}: the final reads read every key from its beginning to its end",
+                f"however, none of them polled it: {CONTRADICTION}",
+            ),
+            (*proofs.events([*senders, reader]), final.begin, final.end),
+            (message,),
+        )
+
+    return _of_messages(order, np.flatnonzero(there & order.must_exist), argue)
+
+
 def repeated(order: Order) -> Ints:
     """Messages that were sent more than once: the workload broke its promise, not the system."""
     return np.flatnonzero(order.sends > 1)

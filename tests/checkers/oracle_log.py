@@ -195,6 +195,7 @@ class _Oracle:
         yield "phantom", [(key, ()) for key, _ in self.phantoms()]
         yield "precommitted-read", list(self.precommitted())
         yield "unseen", [(key, (value,)) for key, value in self.unseen()]
+        yield "read-then-lost", [(key, (value,)) for key, value in self.read_then_lost()]
         polls = list(self.internal(sends=False))
         yield "int-poll-skip", [case for delta, case in polls if delta > 1]
         yield "int-nonmonotonic-poll", [case for delta, case in polls if delta < 1]
@@ -260,6 +261,20 @@ class _Oracle:
             if entry.op.status is Kind.OK and entry.op.end < begin
         }
         return told - self.read
+
+    def read_then_lost(self) -> set[Message]:
+        marks = [event for event in self.events if event.f == "phase"]
+        if not marks or not (marks[-1].extra or {}).get("complete"):
+            return set()
+        begin = next(event.index for event in marks if (event.extra or {})["at"] == "begin")
+        good = [entry for entry in self.polls if entry.op.status is Kind.OK]
+        before = {entry.message for entry in good if entry.op.end < begin}
+        after = {e.message for e in good if begin < e.op.begin < marks[-1].index}
+        return {
+            message
+            for message in before - after
+            if self.writers[message] and all(map(self.took_place, self.writers[message]))
+        }
 
     def internal(self, *, sends: bool) -> Iterator[tuple[int, tuple[Any, tuple[Any, Any]]]]:
         for op in self.ops:

@@ -279,6 +279,69 @@ def test_a_message_with_unknown_outcome_may_never_be_seen() -> None:
     assert found(history) == {}
 
 
+GONE = [f"c0: {sent(0, (0, 1))}", f"c1: {polled((0, [(0, 1)]))}", MARK, f"c2: {polled()}", MARK]
+FINAL = {2: BEGIN, 4: COMPLETE}
+
+
+def test_a_message_that_was_read_and_that_complete_final_reads_do_not_find_is_lost() -> None:
+    history = drawn(*GONE, extra=FINAL)
+    assert found(history) == {"read-then-lost": 1}
+    (finding,) = verdict(history).findings
+    assert finding.claim == "message 1 of key 0 was polled, and the final reads did not find it"
+    assert finding.because == (
+        "op 1: process 0 sent message 1 of key 0, acknowledged",
+        "op 3: process 1 polled it",
+        "op 4 to op 9: the final reads read every key from its beginning to its end",
+        "however, none of them polled it: a contradiction",
+    )
+
+
+def test_what_was_read_is_lost_wherever_in_the_log_it_was() -> None:
+    sends = f"c0: {sent(0, (0, 0), (1, 1), (2, 2))}"
+    read = f"c1: {polled((0, [(0, 0), (1, 1), (2, 2)]))}"
+    for left, count in (([(1, 1), (2, 2)], 1), ([(0, 0), (1, 1)], 1), ([], 3)):
+        history = drawn(sends, read, MARK, f"c2: {polled((0, left))}", MARK, extra=FINAL)
+        assert found(history) == {"read-then-lost": count}, left
+
+
+def test_a_send_with_unknown_outcome_that_was_read_must_stay() -> None:
+    unknown = f"c0: {sent(0, 1, end='?')}"
+    assert found(drawn(unknown, *GONE[1:], extra=FINAL)) == {"read-then-lost": 1}
+
+
+@pytest.mark.parametrize(
+    ("read", "final"),
+    [
+        (GONE[1], f"c2: {polled((0, [(0, 1)]))}"),
+        (GONE[1].replace("--|", "--x"), f"c2: {polled((0, [(0, 1)]))}"),
+    ],
+    ids=["the final reads found it", "a failed poll is no read"],
+)
+def test_what_was_read_and_is_there_is_not_lost(read: str, final: str) -> None:
+    assert found(drawn(GONE[0], read, MARK, final, MARK, extra=FINAL)) == {}
+
+
+def test_nothing_that_was_read_is_lost_if_final_reads_got_stuck() -> None:
+    assert found(drawn(*GONE, extra={2: BEGIN, 4: STUCK})) == {}
+
+
+def test_a_poll_across_the_beginning_of_final_reads_shows_neither_that_it_was_there_before() -> (
+    None
+):
+    ops = [
+        Op(0, 0, Kind.INVOKE, 0, "send", [["send", 0, 1]]),
+        Op(1, 1, Kind.OK, 0, "send", [["send", 0, [0, 1]]]),
+        Op(2, 2, Kind.INVOKE, 1, "poll", [["poll"]]),
+        *[Op(3 + n, 3, Kind.INFO, "nemesis", "phase", "final-reads", extra=BEGIN) for n in (0, 1)],
+        Op(5, 5, Kind.OK, 1, "poll", [["poll", {"0": [[0, 1]]}]]),
+        *[
+            Op(6 + n, 6, Kind.INFO, "nemesis", "phase", "final-reads", extra=COMPLETE)
+            for n in (0, 1)
+        ],
+    ]
+    assert found(History.of(ops)) == {}
+
+
 # -- within one operation --------------------------------------------------------------------------
 
 ABC = f"c9: {sent(0, 1, 2, 3, end='?')}"
