@@ -154,12 +154,13 @@ async def test_what_a_node_started_dies_with_it(tmp_path: Path) -> None:
     cluster = LocalCluster(Forking(), nodes=1, folder=tmp_path / "run", seed=1)
     await cluster.start()
 
-    def sleepers() -> list[str]:
-        return sorted(args for args in processes_of(tmp_path).values() if "sleep 100" in args)
+    def sleepers() -> list[list[str]]:
+        running = processes_of(tmp_path).values()
+        return sorted(args.split() for args in running if "sleep 100" in args)
 
     await wait_until(lambda: len(sleepers()) == 2, "both are there")
     await cluster.kill("n1")
-    assert [args.split() for args in sleepers()] == [["sleep", "1001"]]  # it left the group
+    await wait_until(lambda: sleepers() == [["sleep", "1001"]], "only who left the group is there")
     await cluster.stop()
     assert processes_of(tmp_path) == {}
 

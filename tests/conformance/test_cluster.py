@@ -363,6 +363,7 @@ async def test_cutting_twice_is_undone_by_one_heal(cluster: Cluster) -> None:
 
 async def test_healing_some_links_leaves_the_others_cut(cluster: Cluster) -> None:
     await tell(cluster, "n1", "n2", "a")
+    await wait_heard(cluster, "n2", "a")
     await cluster.cut([N1_TO_N2, C1_TO_N1])
     assert observed(await cluster.heal([C1_TO_N1]))
     assert (await echo(cluster, "n1", "c1"))["node"] == "n1"
