@@ -39,8 +39,9 @@ def state(nodes: Nodes, name: str) -> dict[str, Any]:
 
 def seconds_until(condition: Callable[[], bool], timeout_s: float = 30) -> float:
     began = time.monotonic()
+    deadline = began + timeout_s
     while not condition():
-        assert time.monotonic() - began < timeout_s
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     return time.monotonic() - began
 
