@@ -51,7 +51,7 @@ from harness.generator.threads import (
     tape,
     then,
 )
-from harness.generator.timing import cycle_times, delay, log, sleep, stagger, time_limit
+from harness.generator.timing import cache, cycle_times, delay, log, sleep, stagger, time_limit
 
 __all__ = [
     "NOTHING",
@@ -61,6 +61,7 @@ __all__ = [
     "Generator",
     "Step",
     "any_of",
+    "cache",
     "clients",
     "concat",
     "concurrency_limit",

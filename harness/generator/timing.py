@@ -127,6 +127,50 @@ def log(text: str) -> Generator:
     return Once(Call("log", text, type="log"))
 
 
+class Cache(Wrapper):
+    """See `cache`. `memo` holds when, with whose chance and what the child last answered; it only
+    makes an answer less fresh, so that the generator is still as good as immutable."""
+
+    __slots__ = ("keep", "memo")
+
+    def __init__(self, keep: int, child: Generator) -> None:
+        super().__init__(child)
+        self.keep = keep
+        self.memo: list[tuple[int, object, Step]] = []
+
+    def around(self, child: Generator) -> Generator:
+        return Cache(self.keep, child)
+
+    def op(self, context: Context) -> Step:
+        for asked, rng, step in self.memo:
+            if rng is context.rng and 0 <= context.time - asked < self.keep:
+                if step is None:
+                    return None
+                if isinstance(step, tuple) and (call := _due(step[0], context)) is not None:
+                    return call, step[1]
+        step = self.child.op(context)
+        if isinstance(step, tuple):
+            step = step[0], Cache(self.keep, step[1])
+        self.memo[:] = [(context.time, context.rng, step)]
+        return step
+
+
+def _due(call: Call, context: Context) -> Call | None:
+    """The call at this moment; None if its process is not free now."""
+    assert call.process is not None and call.time is not None
+    thread = context.thread_of(call.process)
+    if thread < 0 or not context.free >> thread & 1:
+        return None
+    time = max(call.time, context.time)
+    return Call(call.f, call.value, call.process, time, call.type, call.extra)
+
+
+def cache(seconds: float, generator: Any) -> Generator:
+    """The generator, asked for a call at most every `seconds` while it has not been taken: for one
+    that is expensive to ask, and due now and then. An event that it hears of is news."""
+    return Cache(round(seconds * NS), lift(generator))
+
+
 class Windows(Generator):
     """See `cycle_times`. `start` is when the first window began, None before the first call."""
 

@@ -62,6 +62,7 @@ def _wrapped(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         st.builds(gen.time_limit, seconds, inner),
         st.builds(gen.stagger, seconds, inner),
         st.builds(gen.delay, seconds, inner),
+        st.builds(gen.cache, seconds, inner),
         st.builds(lambda s, a, b: gen.cycle_times((s, a), (s, b)), seconds, inner, inner),
         st.builds(lambda a: gen.f_map({"a": "A"}, a), inner),
         st.builds(lambda a: gen.filter_calls(lambda call: call.f != "b", a), inner),

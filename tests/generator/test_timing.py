@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from harness import generator as gen
 from harness.generator import PENDING, Call, Context
 from harness.generator.rehearse import invocations, perfect, perfect_info, quick, rehearse
-from harness.op import NEMESIS, Kind
+from harness.op import NEMESIS, Kind, Op
 from tests.generator import calls, fs, invoked, r, times, values, w
 
 NS = 1_000_000_000
@@ -166,6 +166,75 @@ def test_every_moment_lies_in_the_window_that_the_clock_says(
     within = at % (a + b + c)
     assert again[0].f == ("a" if within < a else "b" if within < a + b else "c")
     assert again[0].time == at
+
+
+# -- cache ----------------------------------------------------------------------------------------
+
+
+class Dear(gen.Generator):
+    """Expensive to ask; its calls are due 100 ns after they were asked for."""
+
+    def __init__(self, asked: list[int]) -> None:
+        self.asked = asked
+
+    def op(self, context: Context) -> gen.Step:
+        self.asked.append(context.time)
+        call = gen.fill_in(Call("dear", time=context.time + 100), context)
+        return (call, self) if isinstance(call, Call) else call
+
+
+def test_an_expensive_generator_is_asked_now_and_then() -> None:
+    def asked_while_others_go_on(keep_s: float) -> tuple[int, int]:
+        asked: list[int] = []
+        cheap = gen.limit(50, gen.delay(1e-8, gen.repeat(w())))
+        both = gen.any_of(cheap, gen.cache(keep_s, Dear(asked)))
+        said = perfect(gen.limit(55, gen.clients(both)), concurrency=8)
+        return len(asked), fs(invoked(said)).count("dear")
+
+    often, said = asked_while_others_go_on(0)
+    seldom, said_too = asked_while_others_go_on(1e-6)
+    assert seldom * 3 < often and said == said_too == 5
+
+
+def test_a_cached_call_is_taken_once_and_not_of_a_process_that_is_busy() -> None:
+    context = Context.of(2, Random(0), nemesis=False)
+    cached = gen.cache(1, calls(1, 2))
+    first = cached.op(context)
+    assert isinstance(first, tuple) and first[0].value == 1
+    context.time = 5
+    again = cached.op(context)
+    assert isinstance(again, tuple) and (again[0].value, again[0].time) == (1, 5)
+    assert isinstance(again[0].process, int)
+    context.free &= ~(1 << again[0].process)
+    other = cached.op(context)
+    assert isinstance(other, tuple) and other[0].process != again[0].process
+    after = again[1].op(context)
+    assert isinstance(after, tuple) and after[0].value == 2
+
+
+def test_a_cache_forgets_at_its_time_and_when_something_happens() -> None:
+    asked: list[int] = []
+    context = Context.of(1, Random(0), nemesis=False)
+    cached = gen.cache(1e-7, Dear(asked))
+    for context.time in (0, 50, 99, 100, 150):
+        cached.op(context)
+    assert asked == [0, 100]
+
+    def react(generator: gen.Generator, context: Context, event: Op) -> gen.Generator:
+        return generator
+
+    keen = gen.cache(1, gen.on_update(react, Dear(asked)))
+    keen.op(context)
+    keen.update(context, Op(0, 0, Kind.OK, 0, "w")).op(context)
+    assert asked == [0, 100, 150, 150]
+
+
+def test_a_cache_of_what_ended_or_waits_says_so() -> None:
+    context = Context.of(1, Random(0), nemesis=False)
+    assert gen.cache(1, None).op(context) is None
+    ended = gen.cache(1, [])
+    assert ended.op(context) is None and ended.op(context) is None
+    assert gen.cache(1, gen.concurrency_limit(0, w())).op(context) is PENDING
 
 
 # -- sleep ----------------------------------------------------------------------------------------
