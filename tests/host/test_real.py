@@ -1,4 +1,4 @@
-"""What the real machine adds to the contract: log lines, chance, and a failed fsync that stays so."""
+"""What the real machine adds: log lines, chance, and a failed fsync that stays so."""
 
 from __future__ import annotations
 

@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -36,9 +35,10 @@ from nodes.broker.log.errors import (
     OffsetOutOfRange,
 )
 from nodes.broker.log.producers import Producers
-from nodes.broker.log.records import first_at_or_after
+from nodes.broker.log.records import first_at_or_after, newest_record
 from nodes.broker.log.recovery import Recovered, Recovery
-from nodes.broker.log.segment import MAX_BYTES, Segment
+from nodes.broker.log.segment import Segment
+from nodes.broker.log.segments import Segments
 from nodes.broker.log.snapshots import Snapshots
 from nodes.broker.log.state import State, claim, load_state, store_state
 
@@ -71,14 +71,13 @@ class Log:
 
     def __init__(self, disk: Disk, folder: str, config: LogConfig, now_ms: int) -> None:
         self._disk, self.folder, self.config = disk, folder, config
-        self.segments: list[Segment] = []
+        self.segments = self._segments([])
         self.epochs = Epochs()
         self.producers = Producers()
         self.recovered = Recovered()
         self._snapshots = Snapshots(disk, folder)
         self._state, self._stored = State(), State()
         self._doomed: list[Segment] = []  # before the start; their files go with a checkpoint
-        self._names_synced = False
         self._failure: OSError | None = None
         self._now_ms = self._last_flush_ms = now_ms
         self._turn = asyncio.Lock()  # of what waits for the disk, and of what closes files
@@ -126,22 +125,23 @@ class Log:
             self._disk, self.folder, interval_bytes, start, durable, self.epochs, epochs is not None
         )
         self.recovered = await recovery.run()
-        self.segments = self.recovered.segments
-        if self.segments and self.end_offset < start:
-            # Batches before the start, which nobody asks for, are not whole: the rest is gone, too.
-            for segment in self.segments:
-                segment.remove()
-            self.segments.clear()
-        if not self.segments:
-            self._new_segment(start)
+        self.segments = self._segments(self.recovered.segments)
+        if not len(self.segments):
+            self.segments.begin(start)
+        elif self.end_offset < start:
+            # Of batches before the start, which nobody asks for, some are gone: then all may go.
+            self.segments.restart(start)
         if self.end_offset < durable:
             raise Damaged(f"{self.folder} ends at {self.end_offset}; it was durable to {durable}")
-        self._state.start_offset = max(start, self.segments[0].base)
+        self._state.start_offset = max(start, self.segments.base)
         self.epochs.truncate_to(self.end_offset)
         self.epochs.drop_before(self.start_offset)
         if self._snapshots.drop(self._snapshots.above(self.end_offset)):
             await self._disk.fsync_dir(self.folder)
         self._load_producers()
+
+    def _segments(self, all: list[Segment]) -> Segments:
+        return Segments(self._disk, self.folder, self.config.index_interval_bytes, all)
 
     def _load_epochs(self) -> Epochs | None:
         try:
@@ -158,7 +158,8 @@ class Log:
 
     def abandon(self) -> None:
         """Let go of the files without storing anything."""
-        for segment in (*self.segments, *self._doomed):
+        self.segments.close()
+        for segment in self._doomed:
             segment.close()
 
     async def remove(self) -> None:
@@ -175,7 +176,7 @@ class Log:
 
     @property
     def end_offset(self) -> int:
-        return self.segments[-1].end
+        return self.segments.end
 
     @property
     def recovery_point(self) -> int:
@@ -191,7 +192,7 @@ class Log:
 
     @property
     def size(self) -> int:
-        return sum(segment.size for segment in self.segments)
+        return self.segments.size
 
     @property
     def latest_epoch(self) -> int:
@@ -269,10 +270,9 @@ class Log:
         self._require_disk()
         self._now_ms = now_ms
         try:
-            segment = self.segments[-1]
-            if segment.size and self._roll_is_due(segment, len(data), found):
-                segment = self._roll()
-            segment.append(data, found)
+            if self.segments.is_full(len(data), found, self.config):
+                self._roll()
+            self.segments.append(data, found)
         except OSError as error:
             self._failure = error
             raise
@@ -280,23 +280,9 @@ class Log:
             self.epochs.assign(batch.leader_epoch, batch.base_offset)
             self.producers.append(batch, now_ms)
 
-    def _roll_is_due(self, segment: Segment, more_bytes: int, found: list[Batch]) -> bool:
-        size_max = min(self.config.segment_bytes, MAX_BYTES)
-        if segment.size + more_bytes > size_max or found[-1].last_offset - segment.base > MAX_BYTES:
-            return True
-        first_ms = segment.first_timestamp or 0
-        return max(batch.max_timestamp for batch in found) - first_ms > self.config.segment_ms
-
-    def _roll(self) -> Segment:
-        self.segments[-1].write_indexes()
+    def _roll(self) -> None:
         self._store_snapshot()
-        return self._new_segment(self.end_offset)
-
-    def _new_segment(self, base: int) -> Segment:
-        self._names_synced = False
-        segment = Segment(self._disk, self.folder, base, self.config.index_interval_bytes)
-        self.segments.append(segment)
-        return segment
+        self.segments.roll()
 
     # -- durability --------------------------------------------------------------------------
 
@@ -316,21 +302,22 @@ class Log:
         """
         end = self.end_offset
         async with self._turn:
-            await self._flush_to(end)
+            if end > self._state.recovery_point:  # else a flush that began later covered it
+                await self._flush_to(self.end_offset)
         self._last_flush_ms = now_ms if now_ms is not None else self._now_ms
 
     async def _flush_to(self, end: int) -> None:
         """The turn is ours, so nothing is cut meanwhile; appends go on."""
         self._require_disk()
-        before = self._state.recovery_point
-        if end <= before:
-            return  # a flush that began later was done while we waited for our turn
-        end = max(end, self.end_offset) if end > self.segments[-1].base else end
+        if end <= self._state.recovery_point:
+            return
         try:
-            for segment in [s for s in self.segments if s.end > before and s.base < end]:
-                await segment.file.fsync()
-            if not self._names_synced:
-                self._names_synced = True
+            # Those before the start, too, until it is stored: a hole would end the log there.
+            doomed = [segment for segment in self._doomed if segment.dirty]
+            for segment in (*doomed, *self.segments.dirty(end)):
+                await segment.fsync()
+            if not self.segments.names_synced:
+                self.segments.names_synced = True
                 await self._disk.fsync_dir(self.folder)
         except OSError as error:
             self._failure = error
@@ -343,22 +330,21 @@ class Log:
         Raises OSError. To lose a checkpoint costs time at a start, no data.
         """
         async with self._turn:
-            await self._flush_to(self.segments[-1].base)
+            await self._flush_to(self.segments.active.base)
             await self._store()
             doomed, self._doomed = self._doomed, []
             for segment in doomed:
                 segment.remove()
             if doomed:
-                self._snapshots.drop(self._snapshots.below(self.segments[0].base))
+                self._snapshots.drop(self._snapshots.below(self.segments.base))
 
     async def _store(self) -> None:
         """The recovery point comes last: all that it promises is durable before it."""
         state, dump = _copy(self._state), self.epochs.dump()
         before, after = self._stored.recovery_point, state.recovery_point
         if after > before:
-            for segment in list(self.segments):
-                if segment.base < after and segment.end > before:
-                    await segment.sync_indexes()
+            for segment in self.segments.between(before, after):
+                await segment.sync_indexes()
             await self._disk.fsync_dir(self.folder)
         if self.epochs.dirty:
             self.epochs.dirty = False
@@ -390,45 +376,35 @@ class Log:
         upto = min(upto, self.end_offset)
         if offset >= upto:
             return b""
-        place = self._place_of(offset)
-        if offset >= self.segments[place].end:
-            place += 1  # what was there is gone: the next batch is in the next segment
-        segment = self.segments[place]
-        position = segment.position_of(offset)
-        return segment.read(position, segment.position_of(upto), max_bytes, at_least_one)
+        return self.segments.read(offset, max_bytes, upto, at_least_one)
 
     def offset_for_time(self, timestamp: int) -> tuple[int, int, int] | None:
         """(timestamp, offset, epoch) of the first record at or after `timestamp` (ms)."""
         start = self.start_offset
-        for segment in self.segments:
-            for batch, data in segment.first_since(timestamp, max(start, segment.base)):
-                found = first_at_or_after(data, timestamp, start)
-                if found is not None:
-                    return *found, batch.leader_epoch
+        for batch, data in self.segments.first_since(timestamp, start):
+            found = first_at_or_after(data, timestamp, start)
+            if found is not None:
+                return *found, batch.leader_epoch
         return None
 
     def max_timestamp(self) -> tuple[int, int, int] | None:
         """(timestamp, offset, epoch) of the first record with the largest timestamp."""
-        newest = max(segment.max_timestamp for segment in self.segments)
-        if newest < 0:
-            return None
-        found = self.offset_for_time(newest)
-        if found is not None:
+        newest = self.segments.max_timestamp
+        found = self.offset_for_time(newest) if newest >= 0 else None
+        if found is not None or newest < 0:
             return found
-        # That one is before the start of the log: DeleteRecords cut through its segment.
-        times = (batch.max_timestamp for batch in self._headers(self.start_offset))
-        newest = max(times, default=-1)
+        # That record is before the start of the log: DeleteRecords cut through its segment, perhaps
+        # through its batch.
+        start = self.start_offset
+        batches = self.segments.headers(start)
+        first = next(batches, None)
+        if first is None:
+            return None
+        best = newest_record(self.segments.whole(first), start)
+        newest = max((batch.max_timestamp for batch in batches), default=-1)
+        if best is not None and best[0] >= newest:
+            return *best, first.leader_epoch
         return self.offset_for_time(newest) if newest >= 0 else None
-
-    def _place_of(self, offset: int) -> int:
-        return bisect_right(self.segments, offset, key=lambda segment: segment.base) - 1
-
-    def _headers(self, offset: int) -> Iterator[Batch]:
-        """Of all batches from the one that holds `offset` on."""
-        for segment in self.segments:
-            if segment.end > offset:
-                position = segment.position_of(max(offset, segment.base))
-                yield from (batch for _, batch in segment.walk(position))
 
     # -- cutting -----------------------------------------------------------------------------
 
@@ -441,6 +417,7 @@ class Log:
         if offset >= self.end_offset:
             return False
         async with self._turn:
+            offset = max(self.segments.floor(offset), self.start_offset)
             await self._lower(offset)
             # From here to the end nothing waits.
             if offset >= self.end_offset or not still():
@@ -453,16 +430,17 @@ class Log:
         would come to stand there after a crash, and be believed."""
         self._require_disk()
         self._state.recovery_point = min(self._state.recovery_point, offset)
-        if offset < self._stored.recovery_point:
-            state = _copy(self._stored, recovery_point=offset)
+        # Not higher than it is stored, either: indexes and epochs are not synced up to there.
+        durable = min(self._stored.recovery_point, offset)
+        state = _copy(self._state, recovery_point=durable)
+        if state != self._stored:
             await store_state(self._disk, self.folder, state)
             self._stored = state
 
     def _cut(self, offset: int) -> None:
-        offset = max(offset, self.start_offset)
-        while len(self.segments) > 1 and self.segments[-1].base >= offset:
-            self.segments.pop().remove()
-        self.segments[-1].truncate(offset)
+        self.segments.cut(offset)
+        if self.end_offset < offset:
+            self.segments.restart(offset)  # the batch that holds the start went, too
         self._state.recovery_point = min(self._state.recovery_point, self.end_offset)
         self.epochs.truncate_to(self.end_offset)
         self._snapshots.drop(self._snapshots.above(self.end_offset))
@@ -474,13 +452,10 @@ class Log:
             await self._lower(self.start_offset)
             if not still():
                 return False
-            for segment in self.segments:
-                segment.remove()
-            self.segments.clear()
+            self.segments.restart(offset)
             self._snapshots.drop(self._snapshots.above(-1))
             self._state = State(offset, offset)
             self.epochs, self.producers = Epochs(dirty=True), Producers()
-            self._new_segment(offset)
             await self._store()
         return True
 
@@ -491,29 +466,16 @@ class Log:
         if offset <= self.start_offset:
             return
         self._state.start_offset = offset
-        while len(self.segments) > 1 and self.segments[0].end <= offset:
-            self._doomed.append(self.segments.pop(0))
+        self._doomed += self.segments.drop_before(offset)
         self.epochs.drop_before(offset)
 
     def apply_retention(self, now_ms: int, bound: int) -> None:
         """Delete segments that are too old or too much, none that reaches past `bound` (the high
         watermark). Raises OSError."""
-        keep, size = self.start_offset, self.size
-        for segment in self.segments:
-            if segment.end > bound or not segment.size or not self._expired(segment, size, now_ms):
-                break
-            keep = segment.end
-            size -= segment.size
-        if keep == self.end_offset and self.segments[-1].size:
+        keep = self.segments.expired_before(self.config, now_ms, bound)
+        if keep == self.end_offset and self.segments.active.size:
             self._roll()
         self.delete_before(keep)
-
-    def _expired(self, segment: Segment, size: int, now_ms: int) -> bool:
-        config = self.config
-        newest = segment.max_timestamp  # -1: no record has a time, and so no age
-        if config.retention_ms >= 0 and 0 <= newest < now_ms - config.retention_ms:
-            return True
-        return config.retention_bytes >= 0 and size - segment.size >= config.retention_bytes
 
     # -- producers' snapshots ----------------------------------------------------------------
 
@@ -523,9 +485,9 @@ class Log:
     def _load_producers(self) -> None:
         """From the newest snapshot that is of this log, and the batches after it."""
         start, self.producers = self._snapshots.newest(
-            self.segments[0].base, self.end_offset, self._is_ours
+            self.segments.base, self.end_offset, self._is_ours
         )
-        for batch in self._headers(start):
+        for batch in self.segments.headers(start):
             self.producers.append(batch, self._now_ms)
 
     def _is_ours(self, offset: int, epoch: int) -> bool:
@@ -535,17 +497,13 @@ class Log:
 
     def _check(self) -> None:
         """Every invariant; reads all files."""
-        assert self.segments, "there is always an active segment"
-        for segment, after in zip(self.segments, self.segments[1:], strict=False):
-            assert segment.end == after.base, "segments join"
-        for segment in self.segments:
-            segment._check()
-        assert self.segments[0].base <= self.start_offset <= self.end_offset
+        self.segments._check()
+        assert self.segments.base <= self.start_offset <= self.end_offset
         assert self._stored.recovery_point <= self._state.recovery_point <= self.end_offset
         self.epochs._check()
         self.producers._check()
         assert all(start <= self.end_offset for start in self.epochs.starts)
-        for batch in self._headers(self.start_offset):
+        for batch in self.segments.headers(self.start_offset):
             assert self.epochs.at(max(batch.base_offset, self.start_offset)) == batch.leader_epoch
 
 

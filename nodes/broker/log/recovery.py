@@ -64,7 +64,10 @@ class Recovery:
     async def run(self) -> Recovered:
         """Raises Damaged, OSError."""
         found = Recovered()
-        for base in self._bases(found):
+        bases = self._bases(found)
+        if bases and bases[0] > self.start and self.durable > self.start:
+            raise Damaged(f"{self.folder}: offsets {self.start} to {bases[0]} are missing")
+        for base in bases:
             if found.segments and base != found.segments[-1].end:
                 if base < self.durable:
                     self._let_go(found)
@@ -108,11 +111,13 @@ class Recovery:
                     await asyncio.sleep(0)
         except CorruptBatch as error:
             self._cut(segment, position, size, error, found)
+        # One that was cut down to what was durable may be longer again after a power failure.
+        segment.dirty = segment.end >= self.durable
 
     def _take(self, segment: Segment, at: int, batch: Batch, found: Recovered) -> None:
         if batch.base_offset < segment.end:
             raise CorruptBatch("offsets ascend; this is of an older life")
-        believed = batch.base_offset < self.durable
+        believed = batch.next_offset <= self.durable
         if not (believed and self.use_indexes):
             if batch.leader_epoch < self.epochs.latest:
                 raise CorruptBatch("epochs ascend; this is of an older life")
@@ -139,7 +144,7 @@ class Recovery:
     async def _settle(self, found: Recovered) -> None:
         """What was cut must not come back with the next power failure, behind other batches."""
         if found.segments:
-            await found.segments[-1].file.fsync()
+            await found.segments[-1].fsync()
         await self.disk.fsync_dir(self.folder)
 
     def _let_go(self, found: Recovered) -> None:

@@ -35,6 +35,7 @@ class Segment:
     Attributes:
         end: the next offset. size: bytes of whole batches. first_timestamp: the largest timestamp
             of the first batch, None while empty.
+        dirty: whether something was appended or cut that no `fsync` covers.
     """
 
     def __init__(self, disk: Disk, folder: str, base: int, interval_bytes: int) -> None:
@@ -43,6 +44,7 @@ class Segment:
         self.base = self.end = base
         self.size = 0
         self.first_timestamp: int | None = None
+        self.dirty = False
         self.index = Index(base, interval_bytes)
         self._places: dict[int, int] = {}
         self.file: File = disk.open(f"{self.stem}.log", create=True)
@@ -56,6 +58,7 @@ class Segment:
     def append(self, data: Buffer, found: list[Batch]) -> None:
         """Write whole batches, whose headers are `found`. Raises OSError; then nothing counts."""
         position = self.size
+        self.dirty = True
         try:
             self.file.write_at(position, data)
         except OSError:
@@ -195,8 +198,9 @@ class Segment:
         return position
 
     def truncate(self, offset: int) -> None:
-        """Drop the batch that holds `offset` and all after it. Durable after `file.fsync`."""
+        """Drop the batch that holds `offset` and all after it. Durable after `fsync`."""
         position = self.position_of(offset)
+        self.dirty = True
         self.file.truncate(position)
         self.size = position
         self._places.clear()
@@ -216,6 +220,15 @@ class Segment:
             index.note(at, batch)
         self.index = index
         self._places.clear()
+
+    async def fsync(self) -> None:
+        """Make the batches durable. Raises OSError."""
+        self.dirty = False
+        try:
+            await self.file.fsync()
+        except BaseException:
+            self.dirty = True
+            raise
 
     def write_indexes(self) -> None:
         self.index.write(self._disk, self.stem)
