@@ -27,6 +27,7 @@ DATA = [
     "harness.column_file",
     "harness.decode",
     "harness.digits",
+    "harness.memory",
     "harness.pairing",
     "harness.skeletons",
     "harness.verdict",
