@@ -2,13 +2,15 @@
 
 Reads `send`, `poll` and `txn` (micro-operations `["send", k, v]` → `["send", k, [offset, v]]` and
 `["poll"]` → `["poll", {k: [[offset, v], …]}]`), `assign`, `subscribe` and `seek`, and the marks of
-a run's final reads. Values are unique per key; a repeated one makes the verdict unknown.
+a run's final reads. Values are unique per key; a repeated one makes the verdict unknown, as does
+one that is spelled in another way, and a history in which nobody sends or polls.
 
 Anomalies, of a message (a value of a key) unless they say otherwise:
     inconsistent-offsets    an offset holds two messages
     duplicate               it lies at two offsets
     lost-write              it took place, somebody read what lies behind it, nobody ever read it
     unseen                  it was acknowledged, and complete final reads did not find it
+    read-then-lost          it was read, and complete final reads did not find it any more
     read-then-lost          it was read, and complete final reads did not find it any more
     G1a                     it was read although its send failed
     precommitted-read       a transaction read what it itself sent
@@ -37,7 +39,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from checkers.log import contents
+from checkers.log import contents, legible
 from checkers.log.cases import Proofs
 from checkers.log.final import final_reads, phases
 from checkers.log.lag import worst_lag
@@ -52,6 +54,7 @@ from harness.verdict import EXAMPLES_MAX, Finding, Verdict
 ANOMALIES: dict[str, Detect] = {
     "lost-write": contents.lost_writes,
     "unseen": contents.unseen,
+    "read-then-lost": contents.read_then_lost,
     "read-then-lost": contents.read_then_lost,
     "inconsistent-offsets": contents.inconsistent_offsets,
     "duplicate": contents.duplicates,
@@ -73,7 +76,7 @@ def check(history: History, contract: Contract, examples: int = EXAMPLES_MAX) ->
     order = Order(Tables.of(history))
     found: list[Finding] = []
     counts: dict[str, int] = {}
-    doubts = [*_repeated(order), *_final_reads(history)]
+    doubts = [*legible.doubts(history), *_repeated(order), *_final_reads(history)]
     for name, cases in detected(order, ANOMALIES).items():
         counts[name] = len(cases)
         try:

@@ -522,9 +522,42 @@ def test_what_is_no_nonmonotonic_send(second: str) -> None:
 # -- the whole -------------------------------------------------------------------------------------
 
 
-def test_a_history_without_a_log_is_valid() -> None:
-    assert verdict(History.of([])).outcome is Outcome.VALID
-    assert found(History.of(parse("c0: |-- write 1 --|"))) == {}
+@pytest.mark.parametrize(
+    "ops", ["", "c0: |-- write 1 --|", 'c0: |-- append [["append",1,2]] --|', MARK]
+)
+def test_a_history_without_a_log_is_in_doubt(ops: str) -> None:
+    result = verdict(drawn(ops) if ops else History.of([]))
+    assert result.outcome is Outcome.UNKNOWN
+    assert result.doubts[0].startswith("nobody sent or polled anything")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'c0: |-- send ["send",0,1] -> ["send",0,[0,1]] --|',
+        'c1: |-- poll ["poll"] -> ["poll",{"0":[[0,1],[0,2]]}] --|',
+        'c1: |-- poll [["poll"]] -> [["poll",{"0":[["0",1],["1",99]]}]] --|',
+        'c1: |-- poll [["poll"]] -> [["poll",{"0":[[0,1,"ts"],[1,99,"ts"]]}]] --|',
+        'c1: |-- poll [["poll"]] -> [["poll",[[0,[[0,1],[1,99]]]]]] --|',
+        'c1: |-- poll [["poll"]] -> [["poll"]] --|',
+        'c1: |-- poll [["poll"]] -> null --|',
+        'c1: |-- txn [["r",1,null]] -> [["r",1,[9]]] --|',
+        'c1: |-- txn [["send",0,9],["r",1,null]] -> [["send",0,9],["r",1,null]] --?',
+        'c0: |-- send [["send",0,1]] -> [["send",0]] --x',
+    ],
+)
+def test_what_is_spelled_in_another_way_is_a_doubt_and_named(line: str) -> None:
+    result = verdict(drawn(f"c0: {sent(0, (0, 1))}", line))
+    assert result.outcome is Outcome.UNKNOWN
+    assert "not understood" in result.doubts[0] and 'expected ["send", key' in result.doubts[0]
+    assert "the first is op 2, " in result.doubts[0] or "the first is op 3, " in result.doubts[0]
+
+
+@pytest.mark.parametrize("end", ["x", "?"])
+def test_what_did_not_take_place_for_sure_need_say_nothing(end: str) -> None:
+    lines = [f"c0: {sent(0, (0, 1))}", f'c1: |-- poll [["poll"]] -> null --{end}']
+    lines += [f'c2: |-- poll null -> [["poll"]] --{end}', f'c3: |-- send [["send",0,2]] --{end}']
+    assert verdict(drawn(*lines)).outcome is Outcome.VALID
 
 
 def test_the_worst_cases_come_first_and_all_are_counted() -> None:
