@@ -229,7 +229,7 @@ async def test_lost_connections_are_drawn_and_end_when_healed(cluster: LocalClus
     await cluster.shape([C1_TO_N1], Shape(loss=0.5))
     talks = [await Talk.open(cluster.address("n1", "c1")) for _ in range(20)]
     answers = await asyncio.gather(
-        *(talk.ask({"do": "echo", "text": "x"}, 0.5) for talk in talks), return_exceptions=True
+        *(talk.ask({"do": "echo", "text": "x"}, 2.0) for talk in talks), return_exceptions=True
     )
     lost = [talk for talk, answer in zip(talks, answers, strict=True) if answer != answers_ok]
     assert 3 <= len(lost) <= 17

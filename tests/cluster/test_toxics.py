@@ -12,7 +12,7 @@ from harness import seeds
 from harness.cluster.contract import Address
 from harness.cluster.toxics import DOWNSTREAM, STAGES, UPSTREAM
 from tests.cluster.servers import EMBEDDED, Server, Streams, running
-from tests.conformance.echo import wait_until
+from tests.conformance.echo import wait_quick, wait_until
 
 pytestmark = pytest.mark.local
 
@@ -150,21 +150,25 @@ async def test_latency_delays_by_at_least_its_value(either: Server, upstream: Ad
     await either.add("p", "latency", latency=100)
     assert await exchange(streams, b"x") >= 0.099
     await either.remove("p", "latency_downstream")
-    assert await exchange(streams, b"x") < 0.099
+    await wait_quick(lambda: exchange(streams, b"x"), 0.099)
 
 
 async def test_latency_of_a_stream_is_not_added_up(either: Server, upstream: Address) -> None:
     _, (reader, writer) = await open_through(either, upstream)
     await either.add("p", "latency", latency=100)
-    now = asyncio.get_running_loop().time
-    began = now()
     pace = await either.connect(upstream)
-    for number in range(20):
-        writer.write(bytes([number]))
-        await exchange(pace, bytes(10_000))  # so that the bytes travel one by one
-    async with asyncio.timeout(5):
-        assert await reader.readexactly(20) == bytes(range(20))
-    assert now() - began < 1.0
+    now = asyncio.get_running_loop().time
+
+    async def stream_s() -> float:
+        began = now()
+        for number in range(20):
+            writer.write(bytes([number]))
+            await exchange(pace, bytes(10_000))  # so that the bytes travel one by one
+        async with asyncio.timeout(10):
+            assert await reader.readexactly(20) == bytes(range(20))
+        return now() - began
+
+    await wait_quick(stream_s, 1.0)
 
 
 async def test_jitter_keeps_the_order(embedded: Server, upstream: Address) -> None:
@@ -181,7 +185,8 @@ async def test_jitter_keeps_the_order(embedded: Server, upstream: Address) -> No
 async def test_bandwidth_limits_the_rate(either: Server, upstream: Address) -> None:
     _, streams = await open_through(either, upstream)
     await either.add("p", "bandwidth", rate=100)
-    assert 0.4 <= await exchange(streams, bytes(50_000)) < 2.0
+    assert await exchange(streams, bytes(50_000)) >= 0.4
+    await wait_quick(lambda: exchange(streams, bytes(50_000)), 2.0)
 
 
 async def test_bandwidth_of_zero_holds_until_it_is_removed(
@@ -209,7 +214,7 @@ async def test_raising_the_rate_lets_the_held_bytes_go(either: Server, upstream:
 
 async def test_a_slicer_cuts_and_spaces_the_pieces(either: Server, upstream: Address) -> None:
     _, (reader, writer) = await open_through(either, upstream)
-    await either.add("p", "slicer", average_size=10, size_variation=0, delay=5_000)
+    await either.add("p", "slicer", average_size=10, size_variation=0, delay=40_000)
     writer.write(bytes(range(100)))
     pieces: list[bytes] = []
     async with asyncio.timeout(10):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -101,3 +101,14 @@ async def wait_until(
             return
         assert now() < deadline, f"after {deadline_s:g} s it is still not so: {what}"
         await asyncio.sleep(every_s)
+
+
+async def wait_quick(
+    measure: Callable[[], Awaitable[float]], below_s: float, deadline_s: float = 20.0
+) -> None:
+    """Measure until once it took less. A busy machine makes some slow, a fault makes all slow."""
+
+    async def is_quick() -> bool:
+        return await measure() < below_s
+
+    await wait_until(is_quick, f"it takes less than {below_s:g} s", deadline_s)
