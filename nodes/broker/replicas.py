@@ -25,7 +25,8 @@ from nodes.broker.errors import BrokerError, Code
 from nodes.broker.fetcher import Fetcher
 from nodes.broker.log.config import LogConfig
 from nodes.broker.log.errors import Damaged, WrongTopic
-from nodes.broker.log.log import Log, remove_folder
+from nodes.broker.log.log import Log
+from nodes.broker.log.state import remove_folder
 from nodes.broker.metadata import NO_LEADER, MetadataImage, PartitionState
 from nodes.broker.partition import Partition
 

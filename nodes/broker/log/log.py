@@ -8,13 +8,11 @@
 
 Appends reach the page cache; `flush` makes them durable. Appends, reads and `delete_before` are
 synchronous; what waits for the disk (`flush`, `checkpoint`, `truncate`, …) is done one after the
-other. The order of durable writes is what recovery relies on: bytes, then the entries of indexes
-and epochs that speak of them, then the recovery point; and a lower recovery point before a cut.
+other, in the order that `nodes.broker.log.durability` explains.
 """
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from harness.host.contract import Disk
 from nodes.broker.log import epochs as epochs_file
 from nodes.broker.log.batch import Batch, Buffer, batches, one_batch, patch, stamp
 from nodes.broker.log.config import LogConfig
+from nodes.broker.log.durability import Durability
 from nodes.broker.log.epochs import Epochs
 from nodes.broker.log.errors import (
     BatchTooLarge,
@@ -40,10 +39,10 @@ from nodes.broker.log.recovery import Recovered, Recovery
 from nodes.broker.log.segment import Segment
 from nodes.broker.log.segments import Segments
 from nodes.broker.log.snapshots import Snapshots
-from nodes.broker.log.state import State, claim, load_state, store_state
+from nodes.broker.log.state import State, claim, load_state, remove_folder
 
-DELETED = ".deleted"
-"""Suffix of a folder that is being deleted, so that half of it is never taken for a log."""
+SNAPSHOT_BYTES = 16 << 20
+"""A checkpoint stores the producers when this much was appended, so that a cut reads no more."""
 
 _copy = msgspec.structs.replace
 
@@ -76,11 +75,9 @@ class Log:
         self.producers = Producers()
         self.recovered = Recovered()
         self._snapshots = Snapshots(disk, folder)
-        self._state, self._stored = State(), State()
-        self._doomed: list[Segment] = []  # before the start; their files go with a checkpoint
-        self._failure: OSError | None = None
+        self._durability = Durability(disk, folder, State())
         self._now_ms = self._last_flush_ms = now_ms
-        self._turn = asyncio.Lock()  # of what waits for the disk, and of what closes files
+        self._since_snapshot = 0  # bytes
 
     # -- life --------------------------------------------------------------------------------
 
@@ -115,8 +112,7 @@ class Log:
     async def _recover(self) -> None:
         stored = load_state(self._disk, self.folder)
         epochs = self._load_epochs() if stored is not None else None
-        self._state = stored or State()
-        self._stored = _copy(self._state)
+        self._durability = Durability(self._disk, self.folder, stored or State())
         durable, start = self._state.recovery_point, self._state.start_offset
         self.epochs = epochs or Epochs()
         self.epochs.truncate_to(durable)  # batches after it say themselves of which epoch they are
@@ -159,16 +155,20 @@ class Log:
     def abandon(self) -> None:
         """Let go of the files without storing anything."""
         self.segments.close()
-        for segment in self._doomed:
+        for segment in self._durability.doomed:
             segment.close()
 
     async def remove(self) -> None:
         """Delete the log for good. Raises OSError."""
-        async with self._turn:
+        async with self._durability.turn:
             self.abandon()
             remove_folder(self._disk, self.folder)
 
     # -- what there is -----------------------------------------------------------------------
+
+    @property
+    def _state(self) -> State:
+        return self._durability.state
 
     @property
     def start_offset(self) -> int:
@@ -267,15 +267,16 @@ class Log:
             self._write(data, found, now_ms)
 
     def _write(self, data: Buffer, found: list[Batch], now_ms: int) -> None:
-        self._require_disk()
+        self._durability.require_disk()
         self._now_ms = now_ms
         try:
             if self.segments.is_full(len(data), found, self.config):
                 self._roll()
             self.segments.append(data, found)
         except OSError as error:
-            self._failure = error
+            self._durability.failed(error)
             raise
+        self._since_snapshot += len(data)
         for batch in found:
             self.epochs.assign(batch.leader_epoch, batch.base_offset)
             self.producers.append(batch, now_ms)
@@ -301,65 +302,22 @@ class Log:
             OSError: nothing is known to be durable but what was before; the log takes no more.
         """
         end = self.end_offset
-        async with self._turn:
+        async with self._durability.turn:
             if end > self._state.recovery_point:  # else a flush that began later covered it
-                await self._flush_to(self.end_offset)
+                await self._durability.flush(self.segments, self.end_offset)
         self._last_flush_ms = now_ms if now_ms is not None else self._now_ms
-
-    async def _flush_to(self, end: int) -> None:
-        """The turn is ours, so nothing is cut meanwhile; appends go on."""
-        self._require_disk()
-        if end <= self._state.recovery_point:
-            return
-        try:
-            # Those before the start, too, until it is stored: a hole would end the log there.
-            doomed = [segment for segment in self._doomed if segment.dirty]
-            for segment in (*doomed, *self.segments.dirty(end)):
-                await segment.fsync()
-            if not self.segments.names_synced:
-                self.segments.names_synced = True
-                await self._disk.fsync_dir(self.folder)
-        except OSError as error:
-            self._failure = error
-            raise
-        self._state.recovery_point = end
 
     async def checkpoint(self) -> None:
         """Make full segments durable, store what is known, delete what is before the start.
 
         Raises OSError. To lose a checkpoint costs time at a start, no data.
         """
-        async with self._turn:
-            await self._flush_to(self.segments.active.base)
-            await self._store()
-            doomed, self._doomed = self._doomed, []
-            for segment in doomed:
-                segment.remove()
-            if doomed:
-                self._snapshots.drop(self._snapshots.below(self.segments.base))
-
-    async def _store(self) -> None:
-        """The recovery point comes last: all that it promises is durable before it."""
-        state, dump = _copy(self._state), self.epochs.dump()
-        before, after = self._stored.recovery_point, state.recovery_point
-        if after > before:
-            for segment in self.segments.between(before, after):
-                await segment.sync_indexes()
-            await self._disk.fsync_dir(self.folder)
-        if self.epochs.dirty:
-            self.epochs.dirty = False
-            try:
-                await self._disk.replace(f"{self.folder}/{epochs_file.FILE}", dump)
-            except BaseException:
-                self.epochs.dirty = True
-                raise
-        if state != self._stored:
-            await store_state(self._disk, self.folder, state)
-            self._stored = state
-
-    def _require_disk(self) -> None:
-        if self._failure is not None:
-            raise self._failure
+        async with self._durability.turn:
+            await self._durability.flush(self.segments, self.segments.active.base)
+            await self._durability.checkpoint(self.segments, self.epochs)
+        if self._since_snapshot >= SNAPSHOT_BYTES:
+            self._store_snapshot()
+            self._snapshots.tidy([segment.base for segment in self.segments])
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -416,26 +374,14 @@ class Log:
         """
         if offset >= self.end_offset:
             return False
-        async with self._turn:
+        async with self._durability.turn:
             offset = max(self.segments.floor(offset), self.start_offset)
-            await self._lower(offset)
+            await self._durability.lower(offset)
             # From here to the end nothing waits.
             if offset >= self.end_offset or not still():
                 return False
             self._cut(offset)
         return True
-
-    async def _lower(self, offset: int) -> None:
-        """Nothing from `offset` on counts as durable any more, before it is cut: else other batches
-        would come to stand there after a crash, and be believed."""
-        self._require_disk()
-        self._state.recovery_point = min(self._state.recovery_point, offset)
-        # Not higher than it is stored, either: indexes and epochs are not synced up to there.
-        durable = min(self._stored.recovery_point, offset)
-        state = _copy(self._state, recovery_point=durable)
-        if state != self._stored:
-            await store_state(self._disk, self.folder, state)
-            self._stored = state
 
     def _cut(self, offset: int) -> None:
         self.segments.cut(offset)
@@ -448,15 +394,15 @@ class Log:
 
     async def restart_at(self, offset: int, still: Callable[[], bool] = _always) -> bool:
         """Drop everything and go on at `offset`: the leader has nothing older any more."""
-        async with self._turn:
-            await self._lower(self.start_offset)
+        async with self._durability.turn:
+            await self._durability.lower(self.start_offset)
             if not still():
                 return False
             self.segments.restart(offset)
             self._snapshots.drop(self._snapshots.above(-1))
-            self._state = State(offset, offset)
+            self._durability.state = State(offset, offset)
             self.epochs, self.producers = Epochs(dirty=True), Producers()
-            await self._store()
+            await self._durability.store(self.segments, self.epochs)
         return True
 
     def delete_before(self, offset: int) -> None:
@@ -466,7 +412,7 @@ class Log:
         if offset <= self.start_offset:
             return
         self._state.start_offset = offset
-        self._doomed += self.segments.drop_before(offset)
+        self._durability.doomed += self.segments.drop_before(offset)
         self.epochs.drop_before(offset)
 
     def apply_retention(self, now_ms: int, bound: int) -> None:
@@ -480,6 +426,7 @@ class Log:
     # -- producers' snapshots ----------------------------------------------------------------
 
     def _store_snapshot(self) -> None:
+        self._since_snapshot = 0
         self._snapshots.store(self.end_offset, self.last_epoch, self.producers)
 
     def _load_producers(self) -> None:
@@ -499,20 +446,9 @@ class Log:
         """Every invariant; reads all files."""
         self.segments._check()
         assert self.segments.base <= self.start_offset <= self.end_offset
-        assert self._stored.recovery_point <= self._state.recovery_point <= self.end_offset
+        assert self._durability.stored.recovery_point <= self.recovery_point <= self.end_offset
         self.epochs._check()
         self.producers._check()
         assert all(start <= self.end_offset for start in self.epochs.starts)
         for batch in self.segments.headers(self.start_offset):
             assert self.epochs.at(max(batch.base_offset, self.start_offset)) == batch.leader_epoch
-
-
-def remove_folder(disk: Disk, folder: str) -> None:
-    """Delete a log's folder such that no crash leaves half of it under its name."""
-    if not disk.exists(folder):
-        return
-    aside = folder + DELETED
-    if disk.exists(aside):
-        disk.rmtree(aside)
-    disk.rename(folder, aside)
-    disk.rmtree(aside)

@@ -15,6 +15,9 @@ from nodes.broker.log.batch import Batch, Buffer
 from nodes.broker.log.config import LogConfig
 from nodes.broker.log.segment import MAX_BYTES, Segment
 
+_HEADERS_BYTES = 1 << 13
+"""How much is read at once where only headers are wanted."""
+
 
 class Segments:
     """The segments in one folder.
@@ -99,7 +102,7 @@ class Segments:
         for segment in self._all:
             if segment.end > offset:
                 position = segment.position_of(max(offset, segment.base))
-                yield from (batch for _, batch in segment.walk(position))
+                yield from (batch for _, batch in segment.walk(position, _HEADERS_BYTES))
 
     def first_since(self, timestamp: int, offset: int) -> Iterator[tuple[Batch, bytes]]:
         """The batches from `offset` on that may hold a record at or after `timestamp` (ms)."""

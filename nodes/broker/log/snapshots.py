@@ -8,12 +8,14 @@ shows by that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from harness.host.contract import Disk
 from nodes.broker.log.producers import Producers
 
 _SUFFIX = ".snapshot"
+_KEPT = 3
+"""A cut goes seldom further back than the last few."""
 
 
 class Snapshots:
@@ -59,11 +61,14 @@ class Snapshots:
             self._disk.remove(self._path(offset))
         return bool(dropped)
 
+    def tidy(self, bases: Sequence[int]) -> None:
+        """Keep those at the segments' bases, which stay right whatever is cut, and the newest."""
+        offsets = [at for at in self.offsets() if at not in bases]
+        newest = offsets[-_KEPT:]
+        self.drop(at for at in offsets if at < bases[0] or at not in newest)
+
     def above(self, offset: int) -> Iterator[int]:
         return (at for at in self.offsets() if at > offset)
-
-    def below(self, offset: int) -> Iterator[int]:
-        return (at for at in self.offsets() if at < offset)
 
     def _path(self, offset: int) -> str:
         return f"{self._folder}/{offset:020d}{_SUFFIX}"

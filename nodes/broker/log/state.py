@@ -18,6 +18,8 @@ from nodes.broker.log.errors import Damaged, WrongTopic
 
 STATE = "log-state"
 METADATA = "partition.metadata"
+DELETED = ".deleted"
+"""Suffix of a folder that is being deleted."""
 
 
 class State(msgspec.Struct):
@@ -55,3 +57,14 @@ async def claim(disk: Disk, folder: str, topic_id: uuid.UUID) -> None:
     if any(name.endswith(".log") for name in disk.listdir(folder)):
         raise WrongTopic(f"{folder} has segments, but no {METADATA}")
     await disk.replace(path, f"version: 0\ntopic_id: {topic_id}\n".encode())
+
+
+def remove_folder(disk: Disk, folder: str) -> None:
+    """Delete a log's folder such that no crash leaves half of it under its name. Raises OSError."""
+    if not disk.exists(folder):
+        return
+    aside = folder + DELETED
+    if disk.exists(aside):
+        disk.rmtree(aside)
+    disk.rename(folder, aside)
+    disk.rmtree(aside)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from harness.host.volatile import VolatileDisk
+from nodes.broker.log import log as log_module
 from nodes.broker.log.batch import Batch, Buffer
 from nodes.broker.log.config import LogConfig
 from nodes.broker.log.errors import LogError, OffsetOutOfRange
@@ -22,6 +23,11 @@ from tests.host.running import run
 from tests.nodes.broker.log.making import batch, decoded, header, placed, records
 
 NOW = 10_000
+
+
+@pytest.fixture(autouse=True)
+def snapshots_of_small_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "SNAPSHOT_BYTES", 300)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +170,7 @@ class LogMachine(RuleBasedStateMachine):
     @rule()
     def flush(self) -> None:
         run(self.log.flush())
-        assert self.log.recovery_point == self.log.end_offset
+        assert self.log.recovery_point == self.log.settled_end == self.log.end_offset
         self.durable = list(self.stored)
 
     @rule()

@@ -71,6 +71,13 @@ def test_others_are_dropped_by_offset(disk: RealDisk) -> None:
     for offset in (10, 20, 30):
         snapshots.store(offset, 1, producers(1))
     assert snapshots.drop(snapshots.above(20))
-    assert snapshots.drop(snapshots.below(20))
-    assert not snapshots.drop(snapshots.below(20))
-    assert snapshots.offsets() == [20]
+    assert not snapshots.drop(snapshots.above(20))
+    assert snapshots.offsets() == [10, 20]
+
+
+def test_those_at_the_bases_of_segments_and_the_newest_are_kept(disk: RealDisk) -> None:
+    snapshots = Snapshots(disk, "t-0")
+    for offset in (10, 20, 30, 31, 32, 40, 41, 42):
+        snapshots.store(offset, 1, producers(1))
+    snapshots.tidy([20, 40, 60])
+    assert snapshots.offsets() == [20, 32, 40, 41, 42]
