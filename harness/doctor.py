@@ -97,7 +97,7 @@ def clean() -> list[str]:
         return []  # nobody can have left anything
     try:
         return remove_orphans()
-    except DockerException as error:
+    except (DockerException, OSError) as error:
         raise EnvironmentFailure(f"cannot clean up: no Docker Engine answers: {error}") from error
 
 

@@ -107,7 +107,7 @@ def _each(remove: Callable[[Any], None], things: Iterable[Any]) -> list[str]:
     def attempt(thing: Any) -> str | None:
         try:
             remove(thing)
-        except DockerException:
+        except (DockerException, OSError):
             return None
         return str(thing.name)
 

@@ -41,6 +41,7 @@ FOLDER = "/node"  # where a machine sees its node's folder
 KILL_DEADLINE_S = 10.0
 STATUS_DEADLINE_S = 10.0
 API_DEADLINE_S = 60.0
+TROUBLE = (DockerException, OSError)  # an engine that says no, and one that says nothing any more
 REMOVALS = 5  # an engine under load may refuse once: the endpoint of a container lingers
 
 T = TypeVar("T")
@@ -118,7 +119,7 @@ class Machines:
             )
         try:
             await self._on_thread(self._connect)
-        except DockerException as error:
+        except TROUBLE as error:
             raise EnvironmentFailure(
                 f"no Docker Engine answers: {error}; install one and start it, or use "
                 "--cluster local"
@@ -136,7 +137,7 @@ class Machines:
                 self.machines[name] = Machine(name, str(subnet[number]), folder)
             made = [self._on_thread(partial(self._make, m, tag)) for m in self.machines.values()]
             await asyncio.gather(*made)
-        except DockerException as error:
+        except TROUBLE as error:
             raise EnvironmentFailure(f"Docker cannot make the machines: {error}") from error
         self.require_alive()
         for machine in self.machines.values():
@@ -198,12 +199,11 @@ class Machines:
         trouble: object = None
         try:
             for _ in range(REMOVALS):
-                with contextlib.suppress(OSError):
-                    leftovers.remove_run(self._client, self.run)
+                leftovers.remove_run(self._client, self.run)
                 if not leftovers.is_left(self._client, self.run):
                     return None
                 trouble = "they are still there"
-        except (DockerException, OSError) as error:
+        except TROUBLE as error:
             trouble = error
         finally:
             self._client.close()
@@ -285,7 +285,7 @@ class Machines:
         command = ["sh", "-c", script, "sh", *argv]
         try:
             exec_id, pid = await asyncio.to_thread(self._exec, machine, command, dict(env))
-        except DockerException as error:
+        except TROUBLE as error:
             raise EnvironmentFailure(f"cannot start {machine.name}: {error}") from error
         try:
             pidfd = os.pidfd_open(pid)
@@ -368,7 +368,7 @@ class Machines:
     def _status(self, exec_id: str) -> int:
         """As `subprocess` has it: Docker says 128 + n for signal n. -1 if it does not say."""
         deadline = time.monotonic() + STATUS_DEADLINE_S
-        with contextlib.suppress(DockerException):
+        with contextlib.suppress(*TROUBLE):
             while time.monotonic() < deadline:
                 code = self._client.api.exec_inspect(exec_id)["ExitCode"]
                 if code is not None:

@@ -157,11 +157,13 @@ class ProcessCluster(ABC):
 
     async def _stop(self) -> None:
         self._stopped = True
-        await self._owner.close()
-        await self._steps.settle()  # whatever was under way has failed by now
-        for node in self._nodes.values():
-            node.state, node.pid = NodeState.STOPPED, None
-        self._release()
+        try:
+            await self._owner.close()
+        finally:
+            await self._steps.settle()  # whatever was under way has failed by now
+            for node in self._nodes.values():
+                node.state, node.pid = NodeState.STOPPED, None
+            self._release()
 
     async def _all(self, steps: Iterable[Coroutine[Any, Any, None]]) -> None:
         """Run the steps side by side; at the first error cancel the others and raise it."""

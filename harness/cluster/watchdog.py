@@ -58,7 +58,7 @@ def sweep(run: str) -> None:
                 remove_run(client, run)
                 if is_left(client, run):
                     calm = time.monotonic()
-        except DockerException:
+        except (DockerException, OSError):
             calm = time.monotonic()  # the engine is busy, or starts again
         time.sleep(PAUSE_S)
     routes.sweep()

@@ -13,6 +13,7 @@ from typing import Any
 
 import docker
 import pytest
+import requests
 
 from harness.cluster import leftovers, netfilter
 from harness.cluster.contract import Link, NodeState, Outcome, Shape
@@ -297,6 +298,34 @@ async def test_an_engine_that_does_not_answer_is_named(
     with pytest.raises(EnvironmentFailure, match="no Docker Engine answers"):
         await cluster.start()
     await cluster.stop()
+
+
+async def test_an_engine_that_stops_answering_is_a_failure_in_words(
+    cluster: DockerCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **more: Any) -> None:
+        raise requests.ConnectionError("the engine is gone")
+
+    await cluster.kill("n1")
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster._machines._client.api, "exec_create", refuse)
+        with pytest.raises(EnvironmentFailure, match="cannot start n1: the engine is gone"):
+            await cluster.start_node("n1")
+    assert cluster.state("n1") is NodeState.DEAD
+    assert (await cluster.start_node("n1")).outcome is Outcome.OBSERVED
+
+
+async def test_what_cannot_be_removed_is_said_and_left_to_the_watchdog(
+    tmp_path: Path, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = DockerCluster(EchoSystem(), nodes=1, folder=tmp_path / "run", seed=1)
+    await cluster.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(leftovers, "remove_run", lambda client, run: [])
+        with pytest.raises(EnvironmentFailure, match="did not remove"):
+            await cluster.stop()
+    assert cluster.state("n1") is NodeState.STOPPED
+    await wait_for_none(engine, cluster.label)
 
 
 async def test_three_nodes_start_within_seconds(tmp_path: Path) -> None:
