@@ -11,7 +11,6 @@ Anomalies, of a message (a value of a key) unless they say otherwise:
     lost-write              it took place, somebody read what lies behind it, nobody ever read it
     unseen                  it was acknowledged, and complete final reads did not find it
     read-then-lost          it was read, and complete final reads did not find it any more
-    read-then-lost          it was read, and complete final reads did not find it any more
     G1a                     it was read although its send failed
     precommitted-read       a transaction read what it itself sent
     phantom                 it was read, and nobody had sent it
@@ -54,7 +53,6 @@ from harness.verdict import EXAMPLES_MAX, Finding, Verdict
 ANOMALIES: dict[str, Detect] = {
     "lost-write": contents.lost_writes,
     "unseen": contents.unseen,
-    "read-then-lost": contents.read_then_lost,
     "read-then-lost": contents.read_then_lost,
     "inconsistent-offsets": contents.inconsistent_offsets,
     "duplicate": contents.duplicates,

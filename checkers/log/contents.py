@@ -263,40 +263,6 @@ def read_then_lost(order: Order) -> Cases:
     return _of_messages(order, np.flatnonzero(there & order.must_exist), argue)
 
 
-def read_then_lost(order: Order) -> Cases:
-    """Messages that were read, and that complete final reads did not find any more."""
-    proofs, tables = Proofs(order), order.tables
-    final = final_reads(tables.history)
-    if final is None or not final.complete:
-        return Cases(np.zeros(0, np.int64), lambda _: _none())
-    op = tables.polled.op
-    ok = tables.status[op] == OK
-    earlier = np.flatnonzero(ok & (tables.end[op] < final.begin[0]))
-    found = np.zeros(len(order.key), np.bool_)
-    found[order.polled[ok & (tables.begin[op] > final.begin[0])]] = True
-    gone = earlier[~found[order.polled[earlier]]]
-    messages, first = np.unique(order.polled[gone], return_index=True)
-    begin, end = proofs.event(final.begin[0]), proofs.event(final.end[-1])
-
-    def argue(message: int) -> Case:
-        reader = int(op[gone[first[np.searchsorted(messages, message)]]])
-        key = int(order.key[message])
-        what = f"{proofs.message(message)} of {proofs.key(key)}"
-        return Case(
-            key,
-            f"{what} was read, and the final reads did not find it again",
-            (
-                f"{proofs.at(reader)}: {proofs.who(reader)} polled {what}",
-                f"{begin} to {end}: the final reads read every key from its beginning to its end",
-                f"however, none of them polled it: {CONTRADICTION}",
-            ),
-            (*proofs.events([reader]), final.begin, final.end),
-            (message,),
-        )
-
-    return _of_messages(order, messages, argue)
-
-
 def repeated(order: Order) -> Ints:
     """Messages that were sent more than once: the workload broke its promise, not the system."""
     return np.flatnonzero(order.sends > 1)
