@@ -63,4 +63,5 @@ def _misread(history: History, told: Ints) -> Ints:
     odd = np.flatnonzero(is_object(micro.entry_offset))
     if len(odd):
         bad[position[micro.mop_of_entry()[odd]]] = True
-    return told[bad[told]]
+    misread: Ints = told[bad[told]]
+    return misread

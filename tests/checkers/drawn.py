@@ -7,6 +7,7 @@ one before has ended; lines of one text, divided by newlines, are drawn as they 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from harness.history import History
@@ -21,7 +22,7 @@ def sent(key: Any, *messages: tuple[int | None, Any] | Any, end: str = "|") -> s
     return f"|-- send {_json(asked)} -> {_json(told)} --{end}"
 
 
-def polled(*found: tuple[Any, list[tuple[int | None, Any]]], end: str = "|") -> str:
+def polled(*found: tuple[Any, Sequence[tuple[int | None, Any]]], end: str = "|") -> str:
     """A poll that returns (key, [(offset, value), …]), …"""
     messages = {str(key): [list(pair) for pair in pairs] for key, pairs in found}
     return f'|-- poll [["poll"]] -> {_json([["poll", messages]])} --{end}'

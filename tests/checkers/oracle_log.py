@@ -196,7 +196,6 @@ class _Oracle:
         yield "precommitted-read", list(self.precommitted())
         yield "unseen", [(key, (value,)) for key, value in self.unseen()]
         yield "read-then-lost", [(key, (value,)) for key, value in self.read_then_lost()]
-        yield "read-then-lost", [(key, (value,)) for key, value in self.read_then_lost()]
         polls = list(self.internal(sends=False))
         yield "int-poll-skip", [case for delta, case in polls if delta > 1]
         yield "int-nonmonotonic-poll", [case for delta, case in polls if delta < 1]
@@ -245,8 +244,7 @@ class _Oracle:
             if bad := [entry for entry in polled if entry.message in own]:
                 yield bad[0].key, (bad[0].value,)
 
-    def final_reads(self) -> int | None:
-        """Where the last final reads began, if they were complete."""
+    def unseen(self) -> set[Message]:
         begin, end = None, None
         for event in self.events:
             if event.f == "phase" and event.process == "nemesis" and event.value == "final-reads":
@@ -255,10 +253,7 @@ class _Oracle:
                     begin, end = (event.index, None) if end or begin is None else (begin, end)
                 else:
                     end = (event.extra or {})["complete"]
-        return begin if end else None
-
-    def unseen(self) -> set[Message]:
-        if (begin := self.final_reads()) is None:
+        if not end or begin is None:
             return set()
         told = {
             entry.message
@@ -268,11 +263,18 @@ class _Oracle:
         return told - self.read
 
     def read_then_lost(self) -> set[Message]:
-        if (begin := self.final_reads()) is None:
+        marks = [event for event in self.events if event.f == "phase"]
+        if not marks or not (marks[-1].extra or {}).get("complete"):
             return set()
-        ok = [entry for entry in self.polls if entry.op.status is Kind.OK]
-        before = {entry.message for entry in ok if entry.op.end < begin}
-        return before - {entry.message for entry in ok if entry.op.begin > begin}
+        begin = next(event.index for event in marks if (event.extra or {})["at"] == "begin")
+        good = [entry for entry in self.polls if entry.op.status is Kind.OK]
+        before = {entry.message for entry in good if entry.op.end < begin}
+        after = {e.message for e in good if begin < e.op.begin < marks[-1].index}
+        return {
+            message
+            for message in before - after
+            if self.writers[message] and all(map(self.took_place, self.writers[message]))
+        }
 
     def internal(self, *, sends: bool) -> Iterator[tuple[int, tuple[Any, tuple[Any, Any]]]]:
         for op in self.ops:

@@ -280,7 +280,7 @@ def test_a_message_with_unknown_outcome_may_never_be_seen() -> None:
 
 
 GONE = [f"c0: {sent(0, (0, 1))}", f"c1: {polled((0, [(0, 1)]))}", MARK, f"c2: {polled()}", MARK]
-FINAL = {2: BEGIN, 4: COMPLETE}
+FINAL: dict[int, dict[str, Any]] = {2: BEGIN, 4: COMPLETE}
 
 
 def test_a_message_that_was_read_and_that_complete_final_reads_do_not_find_is_lost() -> None:
