@@ -43,7 +43,10 @@ class Client(Protocol):
         ...
 
     async def setup(self) -> None:
-        """Make what the workload needs (topics, tables). Called once, before all operations."""
+        """Make what the workload needs (topics, tables), before all operations.
+
+        Called by one client, and by another one if it failed: what is there already is fine.
+        """
         ...
 
     async def invoke(self, op: Op) -> Any:

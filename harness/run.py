@@ -42,6 +42,10 @@ from harness.workload import FinalReads, Workload
 
 SETTLE_TIMEOUT_S = 60.0
 
+SET_UP_ATTEMPTS = 3
+SET_UP_PAUSE_S = 2.0
+"""Nodes that have just become ready may need a moment to know each other, as after a fail-over."""
+
 
 @dataclass(frozen=True, slots=True)
 class Test:
@@ -255,6 +259,20 @@ class Run:
         await wait_until(ready, SETTLE_TIMEOUT_S, "every node to be ready again after healing")
 
     async def _set_up(self, endpoint: Endpoint) -> None:
+        """Set the workload up; again, if the nodes are ready one by one but not yet together."""
+        attempt = 1
+        while (error := await self._try_set_up(endpoint)) is not None:
+            if attempt == SET_UP_ATTEMPTS:
+                raise EnvironmentFailure(
+                    f"setting up the workload failed {attempt} times, at last with "
+                    f"{type(error).__name__}: {error}; "
+                    f"the nodes' logs are in {self.folder.path / 'nodes'}"
+                ) from error
+            attempt += 1
+            await asyncio.sleep(SET_UP_PAUSE_S)
+
+    async def _try_set_up(self, endpoint: Endpoint) -> Exception | None:
+        """What the client met, if another one may fare better."""
         try:
             client = await self.test.workload.client.open(endpoint)
             try:
@@ -264,10 +282,8 @@ class Run:
         except (EnvironmentFailure, UsageError):
             raise
         except Exception as error:
-            raise EnvironmentFailure(
-                f"setting up the workload failed: {type(error).__name__}: {error}; "
-                f"the nodes' logs are in {self.folder.path / 'nodes'}"
-            ) from error
+            return error
+        return None
 
     @contextlib.contextmanager
     def _phase(self, interpreter: Interpreter, name: str, **more: Any) -> Iterator[dict[str, Any]]:

@@ -335,6 +335,18 @@ def test_a_cluster_that_does_not_start_is_a_failure_and_is_stopped(tmp_path: Pat
     assert setting.cluster.stopped == 1 and not setting.folder.history.exists()
 
 
+def test_a_set_up_that_failed_is_tried_again_with_a_fresh_client(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, None, FinalRead())
+    setting.world.set_up_fails = ConnectionError("the leader is not known yet")
+
+    def known() -> None:
+        setting.world.set_up_fails = None
+
+    setting.at("set-up", 3, known)
+    assert setting.execute().outcome is Outcome.VALID
+    assert setting.world.set_ups == 3 and setting.world.open_clients == 0
+
+
 def test_a_set_up_that_fails_says_where_the_logs_are(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
     setting.world.set_up_fails = ValueError("no such topic")
