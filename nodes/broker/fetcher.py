@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from kafka.protocol.consumer import (
@@ -37,15 +37,24 @@ BACKOFF_CODES = frozenset(
     {Code.NOT_LEADER_OR_FOLLOWER, Code.UNKNOWN_LEADER_EPOCH, Code.FENCED_LEADER_EPOCH}
 )
 
+Connect = Callable[[Address, str], Awaitable[PeerConnection]]
+"""(address, client id) → a connection. Raises OSError or TimeoutError."""
+
 
 class Fetcher:
     """See the module."""
 
     def __init__(
-        self, host: Host, config: NodeConfig, controller: Controller, leader: int, address: Address
+        self,
+        host: Host,
+        config: NodeConfig,
+        controller: Controller,
+        connect: Connect,
+        leader: int,
+        address: Address,
     ) -> None:
         self._host, self._config, self._controller = host, config, controller
-        self._leader, self._address = leader, address
+        self._connect, self._leader, self._address = connect, leader, address
         self._partitions: list[Partition] = []
         self._assigned = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -70,7 +79,7 @@ class Fetcher:
         while True:
             await self._assigned.wait()
             try:
-                connection = await PeerConnection.open(self._address, f"replica-{self._config.id}")
+                connection = await self._connect(self._address, f"replica-{self._config.id}")
             except (OSError, TimeoutError):
                 await self._pause()
                 continue

@@ -12,26 +12,25 @@ gives it *then*; one task at a time for each.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Coroutine
+import errno
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
-
-import msgspec
 
 from harness.host.contract import Host
 from nodes.broker.config import NodeConfig
 from nodes.broker.controller.controller import Controller
 from nodes.broker.errors import BrokerError, Code
-from nodes.broker.fetcher import Fetcher
+from nodes.broker.fetcher import Connect, Fetcher
 from nodes.broker.log.config import LogConfig
 from nodes.broker.log.errors import Damaged, WrongTopic
 from nodes.broker.log.log import Log
 from nodes.broker.log.state import remove_folder
 from nodes.broker.metadata import NO_LEADER, MetadataImage, PartitionState
 from nodes.broker.partition import Partition
+from nodes.broker.watermarks import Watermarks
+from nodes.broker.wire import PeerConnection
 
 LOGS = "logs"
-CHECKPOINT = "logs/replication-offset-checkpoint"
 Key = tuple[str, int]
 
 _DEFINITE = frozenset({Code.INELIGIBLE_REPLICA, Code.INVALID_REQUEST})
@@ -39,12 +38,19 @@ _DEFINITE = frozenset({Code.INELIGIBLE_REPLICA, Code.INVALID_REQUEST})
 
 
 class Replicas:
-    """Partitions by (topic, number)."""
+    """Partitions by (topic, number). `connect` opens a connection to another broker."""
 
-    def __init__(self, host: Host, config: NodeConfig, controller: Controller) -> None:
+    def __init__(
+        self,
+        host: Host,
+        config: NodeConfig,
+        controller: Controller,
+        connect: Connect = PeerConnection.open,
+    ) -> None:
         self._host, self._config, self._controller = host, config, controller
+        self._connect = connect
         self.partitions: dict[Key, Partition] = {}
-        self._checkpointed: dict[str, int] = {}
+        self._watermarks = Watermarks(host.disk)
         self._fetchers: dict[int, Fetcher] = {}
         self._asking: set[Key] = set()
         self._settling: set[Key] = set()
@@ -57,13 +63,13 @@ class Replicas:
         """Raises OSError."""
         self._host.disk.mkdir(LOGS)
         await self._host.disk.fsync_dir()
-        with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
-            self._checkpointed = msgspec.json.decode(
-                self._host.disk.read(CHECKPOINT), type=dict[str, int]
-            )
+        self._watermarks.load()
         self._controller.subscribe(self._on_image)
-        for work in (self._shrink_for_ever(), self._checkpoint_for_ever(), self._retain_for_ever()):
-            self._spawn(work)
+        ms = self._config.ms
+        self._spawn(_every(ms("replica.lag.time.max.ms") / 2, self.shrink))
+        pause_ms = ms("replica.high.watermark.checkpoint.interval.ms")
+        self._spawn(_every(pause_ms, self.checkpoint))
+        self._spawn(_every(ms("log.retention.check.interval.ms"), self.retain))
 
     async def close(self, *, clean: bool) -> None:
         """Stop; with `clean`, store everything so that the next start can believe it.
@@ -75,15 +81,24 @@ class Replicas:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(f.close() for f in self._fetchers.values()))
-        for partition in self.partitions.values():
+        partitions = list(self.partitions.values())
+        for partition in partitions:
             partition.close()
-        for partition in self.partitions.values():
-            if clean and partition.offline is None:
-                await partition.log.close()
-            else:
-                partition.log.abandon()
         if clean:
-            await self._store_watermarks()
+            stored = [await self._store(partition) for partition in partitions]
+            await self._watermarks.store(partitions)
+            if not all(stored):
+                raise OSError(errno.EIO, "some logs could not be stored")
+        for partition in partitions:
+            partition.log.abandon()
+
+    async def _store(self, partition: Partition) -> bool:
+        if partition.offline is None:
+            try:
+                await partition.log.close()
+            except OSError as error:
+                partition.fail(error)
+        return partition.offline is None
 
     def get(self, topic: str, number: int) -> Partition:
         """Raises BrokerError: this broker has no such replica."""
@@ -169,7 +184,8 @@ class Replicas:
                 # From here on nothing waits: the role is the one of the newest metadata.
                 state, log = opened
                 now = self._wanted(key)
-                partition = self._partition(key, state, log)
+                hw = self._watermarks.of(state, log)
+                partition = Partition(self._host, self._config.id, state, log, hw)
                 if now is None or now.topic_id != state.topic_id:
                     self._leaving.setdefault(key, []).append(partition)
                     continue
@@ -207,6 +223,13 @@ class Replicas:
             self._host.log("partition.given-up", folder=folder, reason=str(error))
             remove_folder(self._host.disk, folder)
             return None
+        now_ms = self._host.clock.wall_ns() // 1_000_000
+        if log.flush_is_due(now_ms):  # the last process ended before it could
+            try:
+                await log.flush(now_ms)
+            except BaseException:
+                log.abandon()
+                raise
         found = log.recovered
         if found.verified or found.changed:
             self._host.log(
@@ -218,10 +241,6 @@ class Replicas:
                 dropped_segments=found.dropped,
             )
         return state, log
-
-    def _partition(self, key: Key, state: PartitionState, log: Log) -> Partition:
-        hw = self._checkpointed.get(_folder(key), log.start_offset)
-        return Partition(self._host, self._config.id, state, log, hw)
 
     async def _remove(self, partition: Partition) -> None:
         await partition.log.remove()
@@ -264,8 +283,9 @@ class Replicas:
         for leader in by_leader:
             if leader not in self._fetchers and leader in ids:
                 address = self._config.peers[ids[leader]]["peer"]
-                fetcher = Fetcher(self._host, self._config, self._controller, leader, address)
-                self._fetchers[leader] = fetcher
+                self._fetchers[leader] = Fetcher(
+                    self._host, self._config, self._controller, self._connect, leader, address
+                )
         for leader, fetcher in self._fetchers.items():
             fetcher.assign(by_leader.get(leader, []))
 
@@ -277,14 +297,13 @@ class Replicas:
         if partition.may_join(replica) and self._controller.image.active(replica):
             self._ask(partition, (*partition.state.isr, replica), joining=(replica,))
 
-    async def _shrink_for_ever(self) -> None:
+    async def shrink(self) -> None:
+        """Have those leave ISRs who lag."""
         lag_ns = self._config.ms("replica.lag.time.max.ms") * 1_000_000
-        while True:
-            await asyncio.sleep(lag_ns / 2e9)
-            for partition in list(self.partitions.values()):
-                gone = partition.laggards(lag_ns)
-                if gone:
-                    self._ask(partition, tuple(r for r in partition.state.isr if r not in gone))
+        for partition in list(self.partitions.values()):
+            gone = partition.laggards(lag_ns)
+            if gone:
+                self._ask(partition, tuple(r for r in partition.state.isr if r not in gone))
 
     def _ask(
         self, partition: Partition, isr: tuple[int, ...], joining: tuple[int, ...] = ()
@@ -332,16 +351,14 @@ class Replicas:
 
     # -- upkeep ------------------------------------------------------------------------------
 
-    async def _checkpoint_for_ever(self) -> None:
-        pause_s = self._config.ms("replica.high.watermark.checkpoint.interval.ms") / 1000
-        while True:
-            await asyncio.sleep(pause_s)
-            try:
-                await self._store_watermarks()
-            except OSError as error:
-                self._host.log("checkpoint.failed", error=str(error))
-            for partition in list(self.partitions.values()):
-                await self._keep(partition)
+    async def checkpoint(self) -> None:
+        """Store what makes the next start quick; flush what flush.ms says."""
+        try:
+            await self._watermarks.store(self.partitions.values())
+        except OSError as error:
+            self._host.log("checkpoint.failed", error=str(error))
+        for partition in list(self.partitions.values()):
+            await self._keep(partition)
 
     async def _keep(self, partition: Partition) -> None:
         if partition.offline is not None or partition.closed:
@@ -354,17 +371,10 @@ class Replicas:
         except OSError as error:
             partition.fail(error)
 
-    async def _store_watermarks(self) -> None:
-        marks = {partition.name: partition.hw for partition in self.partitions.values()}
-        if marks != self._checkpointed:
-            await self._host.disk.replace(CHECKPOINT, msgspec.json.encode(marks))
-            self._checkpointed = marks
-
-    async def _retain_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(self._config.ms("log.retention.check.interval.ms") / 1000)
-            for partition in list(self.partitions.values()):
-                partition.retain(self._config.ms("producer.id.expiration.ms"))
+    async def retain(self) -> None:
+        """Delete what retention gives up."""
+        for partition in list(self.partitions.values()):
+            partition.retain(self._config.ms("producer.id.expiration.ms"))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -376,6 +386,12 @@ class Replicas:
         error = None if task.cancelled() else task.exception()
         if error is not None:  # a bug of ours: it must not go by in silence
             self._host.log("replicas.failed", task=task.get_name(), error=f"{error!r}")
+
+
+async def _every(pause_ms: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(pause_ms / 1000)
+        await work()
 
 
 def _folder(key: Key) -> str:
