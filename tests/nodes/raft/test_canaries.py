@@ -15,8 +15,9 @@ from nodes.raft.leading import Leading
 from nodes.raft.messages import Append, Vote
 from nodes.raft.ready import HardState, Ready, Role
 from nodes.raft.sessions import Sessions
+from tests.nodes.raft.machines import Disk
 from tests.nodes.raft.test_core import settled
-from tests.nodes.raft.world import Disk, World
+from tests.nodes.raft.world import World
 
 SEEDS = range(400)
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.nodes.raft.world import CONFIG, Proposal, World
+from tests.nodes.raft.machines import Proposal
+from tests.nodes.raft.world import CONFIG, World
 
 ELECTED_TICKS = 6 * (CONFIG.patience + CONFIG.election)
 """Enough for several elections that fail for bad luck."""

@@ -7,7 +7,8 @@ import pytest
 from nodes.raft.core import Core
 from nodes.raft.messages import Append, Vote, VoteReply
 from nodes.raft.ready import Role
-from tests.nodes.raft.world import CONFIG, Proposal, World
+from tests.nodes.raft.machines import Proposal
+from tests.nodes.raft.world import CONFIG, World
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from nodes.raft.ready import Role
 from nodes.raft.sessions import SessionExpired
 from nodes.raft.storage import CorruptState
 from tests.nodes.raft.hosts import Address, Link, events, ports, real_host, until
-from tests.nodes.raft.world import Register
+from tests.nodes.raft.machines import Register
 
 CONFIG = Config(heartbeat=2, patience=10, election=8)
 IDS = (1, 2, 3)

@@ -20,7 +20,7 @@ from nodes.raft.log import Snapshot
 from nodes.raft.messages import Entry
 from nodes.raft.ready import HardState, Ready
 from nodes.raft.storage import CorruptState, Storage
-from tests.nodes.raft.world import Disk
+from tests.nodes.raft.machines import Disk
 
 State = tuple[HardState, Snapshot, list[Entry]]
 
