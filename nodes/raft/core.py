@@ -9,6 +9,8 @@ other; all of the safety hangs on it:
     core.persisted(ready)
     send ready.messages; apply ready.committed
 
+What `take_now` gives may be sent at any time, also while the disk is busy.
+
 Promises, each tested over seeded schedules of loss, delay, partition and crash: at most one leader
 a term (votes are durable before they are sent); committed entries are never lost or changed; an
 entry is committed only once one of the leader's own term is on a majority (§5.4.2); reads are
@@ -89,6 +91,7 @@ class Core:
         self.applied = self.log.snapshot.index  # handed out to be applied
         self.stable = self.log.last_index  # persisted
         self._ready = Ready()
+        self._now: list[tuple[int, Message]] = []
         self._elapsed = 0
         self._timeout = self._draw(self.config.patience)
         self._votes: dict[int, bool] = {}
@@ -174,13 +177,24 @@ class Core:
 
     @property
     def has_ready(self) -> bool:
-        return bool(self._ready) or self.commit > self.applied
+        return bool(self._ready or self._now) or self.commit > self.applied
+
+    def take_now(self) -> list[tuple[int, Message]]:
+        """Messages that need not wait for the disk; those left are in the next `Ready`.
+
+        They are a leader's, whose term and vote are durable since it was a candidate. It counts
+        its own entries only when it has written them, so followers may write them meanwhile
+        (thesis, §10.2.1), and a disk that hangs keeps no heartbeat back.
+        """
+        messages, self._now = self._now, []
+        return messages
 
     def take(self) -> Ready | None:
         """What is to be done now, or None. Each thing is handed out once."""
         if not self.has_ready:
             return None
         ready, self._ready = self._ready, Ready()
+        ready.messages += self.take_now()
         if self.commit > self.applied:
             ready.committed = self.log.slice(self.applied + 1, self.commit)
             self.applied = self.commit
@@ -356,6 +370,9 @@ class Core:
 
     def send(self, peer: int, message: Message) -> None:
         self._ready.messages.append((peer, message))
+
+    def send_now(self, peer: int, message: Append | Piece) -> None:
+        self._now.append((peer, message))
 
     def read_confirmed(self, id: int) -> None:
         self._ready.reads.append((id, self.commit))

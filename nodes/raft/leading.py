@@ -141,13 +141,13 @@ class Leading:
         if prev_term is None:  # compacted meanwhile; this is a heartbeat, and any entry will do
             assert not entries
             prev, prev_term = core.log.snapshot.index, core.log.snapshot.term
-        core.send(peer, Append(core.term, prev, prev_term, entries, core.commit, self.round))
+        core.send_now(peer, Append(core.term, prev, prev_term, entries, core.commit, self.round))
 
     def _send_piece(self, peer: int, follower: Follower) -> None:
         assert follower.snapshot is not None
         follower.waiting = self._core.config.patience
         piece = cut(follower.snapshot, follower.offset, self._core.term, self.round)
-        self._core.send(peer, piece)
+        self._core.send_now(peer, piece)
 
     # -- reads -------------------------------------------------------------------------------
 

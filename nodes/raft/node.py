@@ -182,7 +182,7 @@ class RaftNode:
         place = self.core.propose(command, now_ms, self._host.rng.getrandbits(63), session)
         if place is None:
             raise NotLeader(None if self.is_leader else self.leader_id)
-        self._work.set()
+        self._wake()
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._proposals.wait(*place)
@@ -206,8 +206,9 @@ class RaftNode:
             raise TimedOut(f"no majority answered within {timeout_s:g} s") from None
 
     def _ask_read(self, number: int) -> bool:
-        self._work.set()
-        return self.core.read_index(number)
+        asked = self.core.read_index(number)
+        self._wake()
+        return asked
 
     async def wait_applied(self, index: int) -> None:
         """Return when entry `index` is applied here."""
@@ -218,7 +219,7 @@ class RaftNode:
         """Ask for `to` to lead; whether that could be tried."""
         self._require_working()
         tried = self.core.transfer(to)
-        self._work.set()
+        self._wake()
         return tried
 
     def rpc(self, method: str, handler: Handler) -> None:
@@ -239,17 +240,25 @@ class RaftNode:
             self.core.receive(sender, message)
         except Exception as error:
             self._fail(error)
-        self._work.set()
+        self._wake()
 
     async def _tick(self) -> None:
         try:
             while True:
                 await asyncio.sleep(TICK_S)
                 self.core.tick()
-                if self.core.has_ready:  # idle ticks wake nobody
-                    self._work.set()
+                self._wake()
         except Exception as error:
             self._fail(error)
+
+    def _wake(self) -> None:
+        """Something happened to the core: send what may be sent, and have the pump do the rest."""
+        if self.failure is not None:
+            return
+        for peer, message in self.core.take_now():
+            self._transport.send(peer, message)
+        if self.core.has_ready:
+            self._work.set()
 
     async def _pump(self) -> None:
         """Do what the core says, one `Ready` after another: the order is the safety."""

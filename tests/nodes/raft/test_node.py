@@ -259,6 +259,27 @@ async def test_roles_are_told_and_logged(cluster: Cluster) -> None:
 # -- failing -------------------------------------------------------------------------------------
 
 
+async def test_a_disk_that_hangs_keeps_no_heartbeat_back(cluster: Cluster) -> None:
+    leader = await cluster.leader()
+    leading, file, term = leader.core._leading, leader._storage._file, leader.term
+    assert leading is not None and file is not None
+    honest, works = file.fsync, asyncio.Event()
+
+    async def hangs() -> None:
+        await works.wait()
+        await honest()
+
+    file.fsync = hangs  # type: ignore[method-assign]
+    slow = asyncio.create_task(leader.propose(b"x", timeout_s=30))
+    rounds = leading.round + 3 * CONFIG.patience
+    await until(lambda: leading.round >= rounds, "heartbeats")
+    assert (await cluster.leader()).term == term, "nobody lost patience"
+    assert leader.core.commit == leader.core.log.last_index, "a majority has it on its disks"
+    works.set()
+    assert await slow == 1
+    await cluster.agreed([b"x"])
+
+
 async def test_a_node_whose_disk_fails_falls_silent_and_the_others_go_on(
     cluster: Cluster,
 ) -> None:

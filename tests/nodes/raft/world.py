@@ -114,6 +114,7 @@ class World:
         if host.core is None:
             return
         self._observe(host)
+        self.packets += [Packet(id, peer, message) for peer, message in host.core.take_now()]
         if host.saving is None and (ready := host.core.take()) is not None:
             host.saving = ready
             if not self.saves_first:
