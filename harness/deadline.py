@@ -25,8 +25,10 @@ async def wait_until(
     while True:
         try:
             left_s = max(deadline - loop.time(), 0.001)
-            if await asyncio.wait_for(condition(), left_s):
-                return
+            # Not `wait_for`: before Python 3.12 it swallows a cancellation that meets the answer.
+            async with asyncio.timeout(left_s):
+                if await condition():
+                    return
         except TimeoutError:
             pass
         if loop.time() >= deadline:

@@ -319,7 +319,8 @@ class Machines:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signals.SIGKILL)
         try:
-            await asyncio.wait_for(server.reported.wait(), KILL_DEADLINE_S)
+            async with asyncio.timeout(KILL_DEADLINE_S):
+                await server.reported.wait()
         except TimeoutError:
             raise EnvironmentFailure(
                 f"{name} (process {server.pid}) is still there {KILL_DEADLINE_S:g} s after SIGKILL"
@@ -329,7 +330,7 @@ class Machines:
     async def _wait_until_reported(self, server: Server | None) -> None:
         """Its end has been told when we return, so that what the caller sees next is true."""
         if server is not None:
-            await asyncio.wait_for(server.reported.wait(), STATUS_DEADLINE_S)
+            await server.reported.wait()  # `_status` gives up by itself
 
     def _exec(
         self, machine: Machine, command: Sequence[str], env: dict[str, str]

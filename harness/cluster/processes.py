@@ -146,7 +146,8 @@ class Processes:
         assert process.stdin is not None
         process.stdin.close()  # its end means: kill all and exit, as when this process dies
         try:
-            await asyncio.wait_for(process.wait(), REPLY_DEADLINE_S)
+            async with asyncio.timeout(REPLY_DEADLINE_S):
+                await process.wait()
         except TimeoutError:
             # What it started dies with it, by PR_SET_PDEATHSIG.
             with contextlib.suppress(ProcessLookupError):
@@ -164,7 +165,8 @@ class Processes:
         try:
             line = json.dumps({"id": number, "do": do, **fields}).encode() + b"\n"
             self._supervisor.stdin.write(line)
-            reply: dict[str, Any] = await asyncio.wait_for(future, REPLY_DEADLINE_S)
+            async with asyncio.timeout(REPLY_DEADLINE_S):
+                reply: dict[str, Any] = await future
         except TimeoutError:
             raise EnvironmentFailure(
                 f"the supervisor of the nodes did not {do} {fields.get('name', '')} "
