@@ -25,7 +25,7 @@ $(VENV)/dev.stamp: $(HERE)pyproject.toml
 	touch "$@" "$(VENV)/run.stamp"
 
 run: $(VENV)/run.stamp
-	"$(BIN)/assay" run log --system broker --nemesis kill,pause,partition --time-limit 30 $(ARGS)
+	cd "$(HERE)" && "$(BIN)/assay" run log --system broker --nemesis kill,pause,partition --time-limit 30 $(ARGS)
 
 test: lint types unit
 
