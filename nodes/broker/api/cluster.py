@@ -188,9 +188,14 @@ def _brokers(context: Context, listener: str) -> list[tuple[int, tuple[str, int]
 
 
 def _controller(context: Context) -> int:
-    """Whom to send admin requests to; any broker passes them on."""
-    leader = context.controller.leader_id
-    return leader if leader is not None and context.image.active(leader) else context.config.id
+    """Whom to send admin requests to; any broker passes them on.
+
+    Always one that the same answer lists, or nobody: a client that is told to ask a broker whose
+    address it has not heard gives up (UnknownBrokerIdError of kafka-python).
+    """
+    preferred = context.controller.leader_id, context.config.id, *sorted(context.image.brokers)
+    active = (id for id in preferred if id is not None and context.image.active(id))
+    return next(active, NO_LEADER)
 
 
 def current_leader(image: MetadataImage, topic: str, number: int) -> tuple[int, int] | None:

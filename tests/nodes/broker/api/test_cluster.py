@@ -112,6 +112,15 @@ async def test_the_controller_is_one_that_can_be_asked(
     assert (await broker.ask("DescribeCluster", 0)).controller_id == told
 
 
+async def test_a_broker_out_of_service_names_another_as_controller(broker: Broker) -> None:
+    broker.quorum.leader_id = None
+    for fenced, told in ((ME, FOLLOWER), (FOLLOWER, OTHER), (OTHER, -1)):
+        broker.quorum.apply(Fence(fenced, broker.quorum.epochs[fenced]))
+        answer = await metadata(broker)
+        assert answer.controller_id == told
+        assert told == -1 or told in [b.node_id for b in answer.brokers]
+
+
 async def test_brokers_describe_brokers_only(broker: Broker) -> None:
     answer = await broker.ask("DescribeCluster", 1, endpoint_type=2)
     assert answer.error_code == Code.MISMATCHED_ENDPOINT_TYPE
