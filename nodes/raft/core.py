@@ -25,9 +25,9 @@ Ongaro's dissertation, §3.10 (transfer), §4.2.3 and §9.6 (pre-vote), §6.2 an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from random import Random
 
+from nodes.raft.config import Config
 from nodes.raft.leading import Leading
 from nodes.raft.log import Log, Snapshot
 from nodes.raft.messages import (
@@ -43,25 +43,6 @@ from nodes.raft.messages import (
 )
 from nodes.raft.pieces import Incoming
 from nodes.raft.ready import HardState, Ready, Role
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """In ticks.
-
-    Attributes:
-        heartbeat: between two heartbeats of a leader.
-        patience: a follower that hears no leader for a time drawn from [patience, 2 x patience)
-            stands for election; a leader steps down when no majority answers for `patience`.
-        election: a candidate begins anew after a time drawn from [election, 2 x election).
-    """
-
-    heartbeat: int = 2
-    patience: int = 10
-    election: int = 10
-
-    def __post_init__(self) -> None:
-        assert 0 < self.heartbeat < self.patience and self.election > 0
 
 
 class Core:

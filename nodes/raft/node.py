@@ -18,7 +18,8 @@ from typing import Any
 from harness.errors import Refused, TimedOut
 from harness.host.contract import Host
 from nodes.raft.applied import Applied, StateMachine
-from nodes.raft.core import Config, Core
+from nodes.raft.config import Config
+from nodes.raft.core import Core
 from nodes.raft.messages import Message
 from nodes.raft.ready import Ready, Role
 from nodes.raft.sessions import OPEN, Session, SessionExpired

@@ -11,7 +11,7 @@ import pytest
 
 from harness.errors import OpError, Refused, TimedOut
 from nodes.raft import node as node_module
-from nodes.raft.core import Config
+from nodes.raft.config import Config
 from nodes.raft.node import COMMAND_BYTES_MAX, NotLeader, RaftNode, timing
 from nodes.raft.ready import Role
 from nodes.raft.sessions import SessionExpired

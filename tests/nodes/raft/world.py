@@ -16,7 +16,8 @@ from random import Random
 from typing import Any
 
 from nodes.raft.applied import Applied
-from nodes.raft.core import Config, Core
+from nodes.raft.config import Config
+from nodes.raft.core import Core
 from nodes.raft.messages import Entry, Vote, VoteReply
 from nodes.raft.ready import Ready, Role
 from nodes.raft.sessions import SessionExpired
