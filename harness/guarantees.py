@@ -9,22 +9,26 @@ system: there, settings that weaken it (C01, C02, C13) are no excuse, while what
 Other controls are seen to by the checkers, which do not report them at all: sends of unknown
 outcome (C03), what a reader meets after a seek or an assignment (C06), refusals, time-outs (C09).
 
-Where a checker counts more than it keeps, the rest goes where those that it kept went: to `allowed`
-only if all of them did.
+Where a checker counts more than it argues, it tells the windows of all (`harness.windows`), and
+each is sorted by the same rule. Where it does not, the rest goes where those that it kept went: to
+`allowed` only if all of them did.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from harness.errors import UsageError
 from harness.history import History
-from harness.licences import Licence, licences
-from harness.spells import Spell, spells
+from harness.licences import Cause, Licence, licences
+from harness.spells import spells
 from harness.verdict import Finding, Outcome, Verdict
+from harness.windows import Bools, Windows
 
 MODES = ("derived", "strict")
 
@@ -73,17 +77,24 @@ class Contract:
 
     def sort(self, verdict: Verdict, history: History) -> Verdict:
         """Move the findings that are legal here from `findings` to `allowed`, with the reason."""
-        licences = self.licences
-        suspects = {name for licence in licences for name in licence.anomalies}
+        suspects = {name for licence in self.licences for name in licence.anomalies}
         if not any(finding.anomaly in suspects for finding in verdict.findings):
             return verdict
-        faults = spells(history)
+        excuses = self.excuses(history)
         forbidden: list[Finding] = []
         allowed: list[Finding] = []
         for finding in verdict.findings:
-            reason = _reason(licences, finding, faults, history)
+            reason = excuses.reason(finding)
             (forbidden if reason is None else allowed).append(replace(finding, reason=reason))
-        return _resorted(verdict, forbidden, allowed)
+        moved = {
+            name: int(excuses.of(name, windows).sum()) for name, windows in verdict.windows.items()
+        }
+        return _resorted(verdict, forbidden, allowed, moved)
+
+    def excuses(self, history: History) -> Excuses:
+        """What this contract allows in this history."""
+        faults = spells(history)
+        return Excuses([(licence, licence.causes(faults, history)) for licence in self.licences])
 
     def explain(self) -> dict[str, dict[str, str]]:
         """Anomaly → `here` ("forbidden" or "legal after …") and `because`."""
@@ -113,6 +124,32 @@ class Contract:
         if not isinstance(mode, str) or not isinstance(promises, Mapping):
             raise UsageError("the stored contract has no mode and promises: give --contract")
         return Contract(mode, dict(promises))
+
+
+@dataclass(frozen=True, slots=True)
+class Excuses:
+    """The licences of a contract, each with the causes that a history has for it."""
+
+    licences: list[tuple[Licence, list[Cause]]]
+
+    def of(self, anomaly: str, windows: Windows) -> Bools:
+        """bool[cases]; which of the cases are legal. Cost: a pass over them a cause."""
+        legal = np.zeros(len(windows), np.bool_)
+        for licence, causes in self.licences:
+            if anomaly in licence.anomalies:
+                legal |= licence.excuses(windows, causes)
+        return legal
+
+    def reason(self, finding: Finding) -> str | None:
+        """Why the finding is legal, by the first licence; None if it is not."""
+        if not finding.excusable:
+            return None
+        window = finding.window or Windows.of_span(finding.span)
+        for licence, causes in self.licences:
+            if finding.anomaly in licence.anomalies and licence.excuses(window, causes).any():
+                here = licence.words(window, causes)
+                return f"{licence.setting}: {licence.why} ({licence.control}); here: {here}"
+        return None
 
 
 def derive(workload: str, promises: Mapping[str, Any], mode: str) -> Contract:
@@ -181,18 +218,11 @@ PROMISES: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
 # -- sorting -------------------------------------------------------------------------------------
 
 
-def _reason(
-    licences: Iterable[Licence], finding: Finding, faults: Sequence[Spell], history: History
-) -> str | None:
-    for licence in licences:
-        if finding.anomaly in licence.anomalies:
-            cause = licence.cause(finding, faults, history)
-            if cause is not None:
-                return f"{licence.setting}: {licence.why} ({licence.control}); here: {cause}"
-    return None
-
-
-def _resorted(verdict: Verdict, forbidden: list[Finding], allowed: list[Finding]) -> Verdict:
+def _resorted(
+    verdict: Verdict, forbidden: list[Finding], allowed: list[Finding], known: Mapping[str, int]
+) -> Verdict:
+    """The verdict with these findings. `known` says of how many cases it is known that they are
+    allowed, by anomaly."""
     if forbidden:
         outcome = Outcome.INVALID
     else:
@@ -201,7 +231,10 @@ def _resorted(verdict: Verdict, forbidden: list[Finding], allowed: list[Finding]
     left, moved = (Counter(finding.anomaly for finding in found) for found in (forbidden, allowed))
     for name, kept in moved.items():
         total = counts.pop(name, kept + left[name])
-        if name in left:
+        if name in known:
+            counts |= {name: total - known[name]} if total > known[name] else {}
+            allowed_counts[name] = known[name]
+        elif name in left:
             counts[name] = total - kept
         else:
             allowed_counts[name] = total
@@ -212,4 +245,5 @@ def _resorted(verdict: Verdict, forbidden: list[Finding], allowed: list[Finding]
         allowed=(*verdict.allowed, *allowed),
         counts=counts,
         allowed_counts=allowed_counts,
+        windows={},
     )

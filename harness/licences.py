@@ -11,24 +11,24 @@ changed, and a bug where nothing was broken.
     C10       loss of what had expired                 retention-ms        that much time
     C04       gaps between the sends of an operation   always              none needed
 
-A cause lies in a finding's `span`; a fault counts from its invocation until `LINGER_NS` after its
-end. What it hit counts, too: where only clients were cut off, no leader changed.
+A cause lies in a case's window; a fault counts from its invocation until `LINGER_NS` after its end.
+What it hit counts, too: where only clients were cut off, no leader changed. So does what it is: of
+operations that no fault of ours is called by, only those count that last until another ends them.
 Source: the controls, behaviours that must not be flagged, of the catalogue of faults.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from harness.history import History
 from harness.spells import Spell
-from harness.verdict import Finding
-
-Cause = Callable[[Finding, Sequence[Spell], History], str | None]
-"""Finding, faults and history → the cause in words, or None if there is none."""
+from harness.windows import ANYBODY, LONG_AGO, Bools, Windows
 
 LINGER_NS = 15 * 1_000_000_000
 """How long after its end a fault still counts. A leader that was paused goes on acknowledging until
@@ -55,6 +55,39 @@ UNDOING = (
 )
 
 
+FAULTS = frozenset(
+    {"kill", "power-off", "pause", "partition", "links", "reset-links", "crash"}
+    | {"bump-clock", "strobe-clock", "reset-clock"}
+)
+"""What is known to break something. Others do if they last: one that is over at once and has a name
+that nobody knows (a look, a pause for breath) is no reason for anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What may have caused a case whose window it meets.
+
+    Attributes:
+        words: for a sentence.
+        begin, end: nanoseconds.
+        process: the only process to whose sends it can have done anything; None for all.
+        since: only what was sent since then.
+    """
+
+    words: str
+    begin: int
+    end: int
+    process: int | None = None
+    since: int = LONG_AGO
+
+
+Find = Callable[[Sequence[Spell], History], list[Cause]]
+
+
+def _nothing(faults: Sequence[Spell], history: History) -> list[Cause]:
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class Licence:
     """A setting under which some anomalies are legal, if they have a cause.
@@ -63,7 +96,13 @@ class Licence:
         setting: what the run was told, as a person would say it.
         why: how the anomaly follows from it; a sentence that goes on from `setting`.
         needs: what the history must show, in words.
+        causes: faults and history → all causes.
         strict: whether it holds under the strongest promise, too.
+        by_leaders: whether it works by a change of leaders, and so not after `led_until`.
+        unsettled: whether it excuses nothing that had been read.
+        retries: whether a send that lasted long is a cause.
+        age_ns: as much time is a cause; None if time is none.
+        always: whether no cause is needed.
     """
 
     control: str
@@ -71,15 +110,50 @@ class Licence:
     setting: str
     why: str
     needs: str
-    cause: Cause
+    causes: Find = _nothing
     strict: bool = False
+    by_leaders: bool = False
+    unsettled: bool = False
+    retries: bool = False
+    age_ns: int | None = None
+    always: bool = False
+
+    def excuses(self, windows: Windows, causes: Sequence[Cause]) -> Bools:
+        """bool[cases]; which of the cases have one of the causes."""
+        legal = np.full(len(windows), self.always)
+        for cause in causes:
+            legal |= self._meets(windows, cause)
+        if self.retries:
+            legal |= windows.retried
+        if self.age_ns is not None:
+            legal |= (windows.begin > LONG_AGO) & (windows.end - windows.begin >= self.age_ns)
+        return legal & ~windows.settled if self.unsettled else legal
+
+    def words(self, window: Windows, causes: Sequence[Cause]) -> str:
+        """What caused the one case of the window."""
+        found = [cause.words for cause in causes if self._meets(window, cause).any()]
+        if found:
+            return _listed(found)
+        if self.retries and window.retried.any():
+            return "the send lasted so long that it may have been sent again"
+        if self.age_ns is not None:
+            return f"{(window.end[0] - window.begin[0]) / 1e9:.1f} s passed"
+        return "nothing was broken"
+
+    def _meets(self, windows: Windows, cause: Cause) -> Bools:
+        end = np.minimum(windows.end, windows.led_until) if self.by_leaders else windows.end
+        meets: Bools = (cause.begin <= end) & (cause.end >= windows.begin)
+        meets &= windows.begin >= cause.since
+        if cause.process is not None:
+            meets &= (windows.process == cause.process) | (windows.process == ANYBODY)
+        return meets
 
 
 def licences(promises: Mapping[str, Any]) -> Iterator[Licence]:
     """All that these promises give; the first that finds a cause decides."""
     if promises.get("acks", "all") != "all":
         yield _weak_acks(promises)
-    if promises.get("unclean") is True:
+    if promises.get("unclean") is True and promises.get("replication-factor") != 1:
         yield _unclean()
     if promises.get("idempotence") is False and promises.get("retries") != 0:
         yield _retried()
@@ -93,15 +167,15 @@ def licences(promises: Mapping[str, Any]) -> Iterator[Licence]:
         "always",
         "others send, too: nothing is promised about offsets between two sends of an operation",
         "nothing",
-        lambda finding, faults, history: "nothing was broken",
         strict=True,
+        always=True,
     )
 
 
 def _weak_acks(promises: Mapping[str, Any]) -> Licence:
     if promises["acks"] == "0":
         why = "the producer does not wait for an answer, so nobody knows what arrived"
-        return Licence("C01", LOSS, "acks=0", why, "any fault", _or_client_crash(_any(_every)))
+        return Licence("C01", LOSS, "acks=0", why, "any fault", _faults_and_crashes)
     why = (
         "the leader answers before anybody else has the message, so one that stops leading may "
         "take acknowledged messages with it"
@@ -109,10 +183,18 @@ def _weak_acks(promises: Mapping[str, Any]) -> Licence:
     if promises.get("replication-factor") == 1:
         # Nobody else can lead; only what was not synced can go.
         losing = _losing(promises)
-        cause = _any(lambda spell: spell.kind in losing)
-        return Licence("C01", LOSS, "acks=1", why, "a power failure", _unread(cause))
-    cause = _any(_can_change_leaders)
-    return Licence("C01", LOSS, "acks=1", why, "a fault that can change leaders", _unread(cause))
+        causes = partial(_any, lambda spell: spell.kind in losing)
+        return Licence("C01", LOSS, "acks=1", why, "a power failure", causes, unsettled=True)
+    return Licence(
+        "C01",
+        LOSS,
+        "acks=1",
+        why,
+        "a fault that can change leaders",
+        partial(_any, _can_change_leaders),
+        by_leaders=True,
+        unsettled=True,
+    )
 
 
 def _unclean() -> Licence:
@@ -122,7 +204,8 @@ def _unclean() -> Licence:
         "unclean=true",
         "a replica that was not in sync may lead, and what it lacks is gone, read or not",
         "a fault that can change leaders",
-        _any(_can_change_leaders),
+        partial(_any, _can_change_leaders),
+        by_leaders=True,
     )
 
 
@@ -132,8 +215,9 @@ def _retried() -> Licence:
         ("duplicate",),
         "idempotence=false",
         "a producer that gets no answer sends again, and the broker takes it for another message",
-        "a fault that can lose an answer",
-        _any(_every),
+        "a fault that can lose an answer, or a send that timed out",
+        partial(_any, _breaks),
+        retries=True,
     )
 
 
@@ -168,22 +252,22 @@ def _retention(retention_ms: int) -> Licence:
         f"retention-ms={retention_ms}",
         "messages expire, and a reader that is behind is set to what is left",
         "as much time",
-        partial(_expired, retention_ms),
         strict=True,
+        age_ns=retention_ms * 1_000_000,
     )
 
 
 # -- causes --------------------------------------------------------------------------------------
 
 
-def _every(spell: Spell) -> bool:
+def _breaks(spell: Spell) -> bool:
     """Any fault can lose an answer on its way."""
-    return True
+    return spell.lasting or spell.kind in FAULTS
 
 
 def _can_change_leaders(spell: Spell) -> bool:
     """Of or around any node: who led what is not in the history. Cut-off clients move nobody."""
-    return spell.between_nodes
+    return _breaks(spell) and spell.between_nodes
 
 
 def _losing(promises: Mapping[str, Any]) -> frozenset[str]:
@@ -192,79 +276,60 @@ def _losing(promises: Mapping[str, Any]) -> frozenset[str]:
     return frozenset({"power-off", "kill", "crash"} if volatile else {"power-off"})
 
 
-def _any(fits: Callable[[Spell], bool]) -> Cause:
-    """A fault that `fits` within the finding's span."""
-
-    def cause(finding: Finding, faults: Sequence[Spell], history: History) -> str | None:
-        found = [spell for spell in _within(finding, faults) if fits(spell)]
-        return _listed(found) if found else None
-
-    return cause
-
-
-def _or_client_crash(cause: Cause) -> Cause:
-    """As `cause`, or a client that went away with what it had not sent yet."""
-
-    def found(finding: Finding, faults: Sequence[Spell], history: History) -> str | None:
-        why = cause(finding, faults, history)
-        if why is None:
-            begin, end = finding.span or (0, 2**63 - 1)
-            crashed = history.select(f="crash")
-            crashed = crashed[history.process[crashed] >= 0]
-            times = history.time[crashed]
-            if ((times >= begin) & (times <= end)).any():
-                why = "a client crashed"
-        return why
-
-    return found
+def _any(fits: Callable[[Spell], bool], faults: Sequence[Spell], _: History) -> list[Cause]:
+    """Each fault that `fits`."""
+    return [
+        Cause(spell.describe(), spell.begin, spell.end + LINGER_NS)
+        for spell in faults
+        if fits(spell)
+    ]
 
 
-def _unread(cause: Cause) -> Cause:
-    """As `cause`; but of what was below the high watermark nothing may go.
+def _faults_and_crashes(faults: Sequence[Spell], history: History) -> list[Cause]:
+    """Any fault; and a client that went away with what it had not sent yet.
 
-    An offset with two messages is legal if one of them is known from its sender alone: two readers
-    who disagree have both read below the high watermark.
+    Such a client takes its own messages only, and those that it was given shortly before; and each
+    client goes away when the final reads begin, by which time there is nothing to send.
     """
-
-    def found(finding: Finding, faults: Sequence[Spell], history: History) -> str | None:
-        if finding.anomaly == "inconsistent-offsets":
-            fs = {history[position].f for position in finding.witness}
-            if fs <= {"poll"}:
-                return None
-        return cause(finding, faults, history)
-
-    return found
+    phases = [
+        int(history.time[position])
+        for position in history.select(f="phase").tolist()
+        if history[position].value == "final-reads"
+    ]
+    last = min(phases, default=int(history.time.max()) if len(history) else 0)
+    crashes = [
+        Cause("its client crashed", time, time, process, time - LINGER_NS)
+        for position in history.select(f="crash").tolist()
+        if (process := int(history.process[position])) >= 0
+        and (time := int(history.time[position])) <= last
+    ]
+    return _any(_breaks, faults, history) + crashes
 
 
 def _together(
-    enough: int, kinds: frozenset[str], finding: Finding, faults: Sequence[Spell], _: History
-) -> str | None:
-    """`enough` nodes that lost their page cache and cannot have caught up in between."""
-    lost = [spell for spell in _within(finding, faults) if spell.kind in kinds]
+    enough: int, kinds: frozenset[str], faults: Sequence[Spell], _: History
+) -> list[Cause]:
+    """`enough` nodes that lost their page cache and cannot have caught up in between.
+
+    All of them must meet the window: it ends after the last began, and begins before the first of
+    those that are needed was over.
+    """
+    lost = [spell for spell in faults if spell.kind in kinds]
+    found = []
     for last in lost:
         weak = [s for s in lost if s.begin <= last.begin <= s.end + LINGER_NS]
-        if len({spell.node for spell in weak}) >= enough or any(s.node is None for s in weak):
-            return _listed(weak)
-    return None
+        until: dict[str, int] = {}
+        for spell in weak:
+            if spell.node is not None:
+                until[spell.node] = max(until.get(spell.node, 0), spell.end)
+        ends = sorted(until.values(), reverse=True)
+        over = [s.end for s in weak if s.node is None] + ends[enough - 1 : enough]
+        if over:
+            words = _listed([spell.describe() for spell in weak])
+            found.append(Cause(words, last.begin, max(over) + LINGER_NS))
+    return found
 
 
-def _expired(retention_ms: int, finding: Finding, _: Sequence[Spell], __: History) -> str | None:
-    if finding.span is None:
-        return None
-    age_s = (finding.span[1] - finding.span[0]) / 1e9
-    return f"{age_s:.1f} s passed" if age_s * 1000 >= retention_ms else None
-
-
-def _within(finding: Finding, faults: Iterable[Spell]) -> Iterator[Spell]:
-    """The faults that may have had an effect in the finding's span; all if it has none."""
-    if finding.span is None:
-        yield from faults
-        return
-    begin, end = finding.span
-    yield from (s for s in faults if s.begin <= end and s.end + LINGER_NS >= begin)
-
-
-def _listed(found: Sequence[Spell]) -> str:
-    said = [spell.describe() for spell in found[:3]]
+def _listed(found: Sequence[str]) -> str:
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return ", ".join(said) + more
+    return ", ".join(found[:3]) + more

@@ -50,6 +50,7 @@ class Spell:
         node: the node that was hit; None where links or unknown targets were.
         links: directed links (from, to) that were hit.
         roles: what the node was then ("leader", "controller", "follower"), if the run wrote it.
+        lasting: whether it is a state that something else ends.
     """
 
     kind: str
@@ -60,6 +61,7 @@ class Spell:
     node: str | None = None
     links: frozenset[Link] = frozenset()
     roles: tuple[str, ...] = ()
+    lasting: bool = False
 
     @property
     def between_nodes(self) -> bool:
@@ -136,7 +138,7 @@ class _Reader:
             self._end(begun.time, lambda spell: spell.kind == kind)
         for spell in _applied(kind, begun, ended):
             if lasting:
-                self._on.append(spell)
+                self._on.append(replace(spell, lasting=True))
             else:
                 self.found.append(replace(spell, end=(ended or begun).time))
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
+from harness.windows import Windows
+
 EXAMPLES_MAX = 8
 """Findings of one anomaly that go into the JSON form of a verdict; its count is always exact."""
 
@@ -47,6 +49,8 @@ class Finding:
         key: the key, partition or object it is about, if there is one.
         span: nanoseconds [from, to] in which a cause of this anomaly must lie, if known.
         reason: why it is allowed, when it is.
+        window: the same as `span` and what else a licence may ask, one row; if the checker knows.
+        excusable: False where no contract may allow it, whatever the window.
     """
 
     anomaly: str
@@ -56,6 +60,8 @@ class Finding:
     key: Any = None
     span: tuple[int, int] | None = None
     reason: str | None = None
+    window: Windows | None = field(default=None, compare=False, repr=False)
+    excusable: bool = True
 
     def to_json(self) -> dict[str, Any]:
         shape: dict[str, Any] = {
@@ -86,6 +92,7 @@ class Verdict:
         doubts: why the outcome is unknown, or what weakens it.
         stats: numbers worth showing.
         checkers: verdicts of the parts, by the checker's name.
+        windows: by anomaly, a row for each case that was counted, argued or not. Not stored.
     """
 
     outcome: Outcome
@@ -96,6 +103,7 @@ class Verdict:
     doubts: tuple[str, ...] = ()
     stats: Mapping[str, Any] = field(default_factory=dict)
     checkers: Mapping[str, Verdict] = field(default_factory=dict)
+    windows: Mapping[str, Windows] = field(default_factory=dict, compare=False, repr=False)
 
     @staticmethod
     def of(
@@ -104,12 +112,18 @@ class Verdict:
         doubts: Iterable[str] = (),
         counts: Mapping[str, int] | None = None,
         stats: Mapping[str, Any] | None = None,
+        windows: Mapping[str, Windows] | None = None,
     ) -> Verdict:
         """INVALID with findings, else UNKNOWN with doubts, else VALID."""
         found, doubted = tuple(findings), tuple(doubts)
         outcome = Outcome.INVALID if found else Outcome.UNKNOWN if doubted else Outcome.VALID
         return Verdict(
-            outcome, found, counts=dict(counts or {}), doubts=doubted, stats=dict(stats or {})
+            outcome,
+            found,
+            counts=dict(counts or {}),
+            doubts=doubted,
+            stats=dict(stats or {}),
+            windows=dict(windows or {}),
         )
 
     @staticmethod

@@ -34,6 +34,7 @@ DATA = [
     "harness.guarantees",
     "harness.licences",
     "harness.spells",
+    "harness.windows",
     "harness.errors",
     "harness.seeds",
     "harness.edn",

@@ -38,17 +38,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from checkers.log import contents, legible
-from checkers.log.cases import Proofs
+from checkers.log.cases import Cases, Proofs
 from checkers.log.final import final_reads, phases
 from checkers.log.lag import worst_lag
 from checkers.log.order import Order
-from checkers.log.replay import Detect, Unconfirmed, detected, findings
+from checkers.log.replay import Detect, detected, findings
 from checkers.log.sequences import Sequences
 from checkers.log.tables import FAIL, INFO, OK, Tables
-from harness.guarantees import Contract
+from harness.guarantees import Contract, Excuses
 from harness.history import History
 from harness.verdict import EXAMPLES_MAX, Finding, Verdict
+from harness.windows import Windows
 
 ANOMALIES: dict[str, Detect] = {
     "lost-write": contents.lost_writes,
@@ -70,18 +73,31 @@ ANOMALIES: dict[str, Detect] = {
 
 
 def check(history: History, contract: Contract, examples: int = EXAMPLES_MAX) -> Verdict:
-    """Every anomaly with its exact count and findings of so many of its worst cases."""
+    """Every anomaly with its exact count and findings of so many of its worst cases: of those that
+    the contract forbids, and of those that it allows."""
     order = Order(Tables.of(history))
     found: list[Finding] = []
     counts: dict[str, int] = {}
     doubts = [*legible.doubts(history), *_repeated(order), *_final_reads(history)]
+    windows: dict[str, Windows] = {}
+    excuses = contract.excuses(history)
     for name, cases in detected(order, ANOMALIES).items():
         counts[name] = len(cases)
-        try:
-            found += findings(order, name, cases, ANOMALIES[name], examples)
-        except Unconfirmed as error:
-            found.append(Finding(name, f"{error} (a bug of this checker: please report it)"))
-    return Verdict.of(found, counts=counts, doubts=doubts, stats=_stats(order))
+        if cases.windows is not None:
+            windows[name] = cases.windows
+        chosen = _chosen(excuses, name, cases, examples)
+        found += findings(order, name, cases, ANOMALIES[name], chosen)
+    return Verdict.of(found, counts=counts, doubts=doubts, stats=_stats(order), windows=windows)
+
+
+def _chosen(excuses: Excuses, name: str, cases: Cases, examples: int) -> list[int]:
+    """The worst forbidden cases, and the worst of those that are legal."""
+    if cases.windows is None:
+        return list(range(min(len(cases), examples)))
+    legal = excuses.of(name, cases.windows)
+    chosen: list[int] = np.flatnonzero(~legal)[:examples].tolist()
+    chosen += np.flatnonzero(legal)[:examples].tolist()
+    return chosen
 
 
 def _repeated(order: Order) -> list[str]:

@@ -17,6 +17,7 @@ import numpy as np
 from checkers.log.codes import Ints
 from checkers.log.order import Order
 from checkers.log.tables import INFO, OK
+from harness.windows import Windows
 
 CONTRADICTION = "a contradiction"
 
@@ -45,10 +46,12 @@ class Cases:
     Attributes:
         keys: int64[cases], row of the key of each, the worst case first.
         make: the case of this number.
+        windows: when the cause of each must lie; None where nothing licences the anomaly.
     """
 
     keys: Ints
     make: Callable[[int], Case]
+    windows: Windows | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -99,11 +102,11 @@ class Proofs:
 
     # -- proofs ----------------------------------------------------------------------------------
 
-    def lies(self, message: int, slot: int, op: int | None = None) -> Proof:
+    def lies(self, message: int, slot: int, op: int | None = None, *, seen: bool = False) -> Proof:
         """That a message lies in a slot, by operation `op` if it alone proves it.
 
         An acknowledged send is the plainest proof, then a poll, the earliest of each; a send with
-        an unknown outcome needs somebody who read what it sent.
+        an unknown outcome needs somebody who read what it sent. `seen`: rather a poll, if any.
         """
         order, sent = self.order, self.tables.sent
         source = order.source[(order.place == slot) & (order.placed == message)]
@@ -113,6 +116,8 @@ class Proofs:
         saw = self.tables.polled.op[polls].tolist()
         if op is not None and op in (*told, *saw):
             told, saw = ([op], []) if op in told else ([], [op])
+        if seen and saw:
+            told = []
         place = f"{self.offset(slot)} of {self.key(int(order.key[message]))}"
         what = self.message(message)
         if told:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from checkers.log import spans
 from checkers.log.cases import CONTRADICTION, Case, Cases, Proofs
-from checkers.log.codes import Bools, Ints, dense, paired
+from checkers.log.codes import Bools, Ints, dense, order_by, paired
 from checkers.log.final import final_reads
 from checkers.log.order import Order
 from checkers.log.tables import OK, UNKNOWN
@@ -18,12 +19,15 @@ def inconsistent_offsets(order: Order) -> Cases:
     proofs = Proofs(order)
     slots, count = _counted(order.place, order.placed, order.contested)
     slots = slots[np.argsort(-count, kind="stable")]
+    if not len(slots):
+        return Cases(slots, lambda _: _none())
+    twice, settled = spans.settled_slots(order)
 
     def make(number: int) -> Case:
         slot = int(slots[number])
         key = int(order.slot_key[slot])
-        first, second = order.distinct_messages(slot)[:2].tolist()
-        one, other = proofs.lies(first, slot), proofs.lies(second, slot)
+        first, second = order.distinct_messages(slot, polled=bool(twice[slot]))[:2].tolist()
+        one, other = (proofs.lies(m, slot, seen=bool(settled[slot])) for m in (first, second))
         return Case(
             key,
             f"{proofs.offset(slot)} of {proofs.key(key)} holds both {proofs.message(first)} and "
@@ -37,7 +41,7 @@ def inconsistent_offsets(order: Order) -> Cases:
             (first, second),
         )
 
-    return Cases(order.slot_key[slots], make)
+    return Cases(order.slot_key[slots], make, spans.of_slots(order, slots, settled[slots]))
 
 
 def duplicates(order: Order) -> Cases:
@@ -64,7 +68,7 @@ def duplicates(order: Order) -> Cases:
             (message,),
         )
 
-    return Cases(order.key[messages], make)
+    return Cases(order.key[messages], make, spans.of_duplicates(order, messages))
 
 
 def aborted_reads(order: Order) -> Cases:
@@ -158,15 +162,15 @@ def lost_writes(order: Order) -> Cases:
     seen = np.flatnonzero(placed & order.read)
     np.maximum.at(bound, order.key[seen], order.first_slot[seen])
     lost = placed & ~order.read & order.must_exist & (order.last_slot <= bound[order.key])
+    messages = np.flatnonzero(lost)
+    behind = _first_behind(order, order.last_slot[messages])
 
     def argue(message: int) -> Case:
         key, slot = int(order.key[message]), int(order.last_slot[message])
         sender, *_ = senders = proofs.senders(message)
         place, exists = proofs.lies(message, slot, sender), proofs.took_place(sender)
-        polled = tables.polled
-        behind = (polled.key == key) & (order.first_slot[order.polled] >= slot)
-        entry = int(np.flatnonzero(behind & (tables.status[polled.op] == OK))[0])
-        reader, later = int(polled.op[entry]), int(order.polled[entry])
+        entry = int(behind[np.searchsorted(messages, message)])
+        reader, later = int(tables.polled.op[entry]), int(order.polled[entry])
         there = proofs.lies(later, int(order.first_slot[later]), reader)
         what = f"{proofs.message(message)} of {proofs.key(key)}"
         told = f"{proofs.at(sender)}: {proofs.who(sender)} sent {what}"
@@ -190,7 +194,22 @@ def lost_writes(order: Order) -> Cases:
             (message,),
         )
 
-    return _of_messages(order, np.flatnonzero(lost), argue)
+    seen_at = tables.history.time[tables.end[tables.polled.op[behind]]]
+    return _of_messages(order, messages, argue, seen_at)
+
+
+def _first_behind(order: Order, slots: Ints) -> Ints:
+    """int64[slots]; the first entry of an OK poll of something in that slot or behind it."""
+    if not len(slots):
+        return slots
+    polled = order.tables.polled
+    entries = np.flatnonzero(order.tables.status[polled.op] == OK)
+    entries = entries[order.first_slot[order.polled[entries]] != UNKNOWN]
+    entries = entries[order_by(polled.key[entries])]
+    # Slots ascend by key, and so does the highest one up to each entry.
+    highest = np.maximum.accumulate(order.first_slot[order.polled[entries]])
+    first: Ints = entries[np.searchsorted(highest, slots)]
+    return first
 
 
 def unseen(order: Order) -> Cases:
@@ -220,7 +239,8 @@ def unseen(order: Order) -> Cases:
             (message,),
         )
 
-    return _of_messages(order, messages, argue)
+    seen_at = order.tables.history.time[[final.end[-1]] * len(messages)]
+    return _of_messages(order, messages, argue, seen_at)
 
 
 def read_then_lost(order: Order) -> Cases:
@@ -260,7 +280,9 @@ def read_then_lost(order: Order) -> Cases:
             (message,),
         )
 
-    return _of_messages(order, np.flatnonzero(there & order.must_exist), argue)
+    messages = np.flatnonzero(there & order.must_exist)
+    seen_at = tables.history.time[[final.end[-1]] * len(messages)]
+    return _of_messages(order, messages, argue, seen_at)
 
 
 def repeated(order: Order) -> Ints:
@@ -272,10 +294,14 @@ def _none() -> Case:
     raise IndexError("there is no such case")
 
 
-def _of_messages(order: Order, messages: Ints, argue: Callable[[int], Case]) -> Cases:
-    """A case a message, in the order in which they were first sent."""
-    messages = messages[np.argsort(order.begun[messages], kind="stable")]
-    return Cases(order.key[messages], lambda number: argue(int(messages[number])))
+def _of_messages(
+    order: Order, messages: Ints, argue: Callable[[int], Case], seen_at: Ints | None = None
+) -> Cases:
+    """A case a message, in the order in which they were first sent; `seen_at`: when it was seen."""
+    by_send = np.argsort(order.begun[messages], kind="stable")
+    messages = messages[by_send]
+    windows = None if seen_at is None else spans.of_messages(order, messages, seen_at[by_send])
+    return Cases(order.key[messages], lambda number: argue(int(messages[number])), windows)
 
 
 def _counted(of: Ints, what: Ints, which: Bools) -> tuple[Ints, Ints]:

@@ -144,6 +144,9 @@ class Order:
         """The slots that a message lies in, ascending."""
         return dense(self.place[self.placed == message])[1]
 
-    def distinct_messages(self, slot: int) -> Ints:
-        """The messages that lie in a slot, ascending."""
-        return dense(self.placed[self.place == slot])[1]
+    def distinct_messages(self, slot: int, *, polled: bool = False) -> Ints:
+        """The messages that lie in a slot, ascending; only those that were polled there."""
+        there = self.place == slot
+        if polled:
+            there &= self.source >= len(self.tables.sent)
+        return dense(self.placed[there])[1]

@@ -7,7 +7,7 @@ those of this small history, so that a reader can check all of them on its few o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from checkers.log.cases import Case, Cases
 from checkers.log.order import Order
@@ -23,30 +23,32 @@ class Unconfirmed(Exception):
     """A case that its own operations do not show: a bug of ours. The text says which."""
 
 
-def findings(order: Order, name: str, cases: Cases, detect: Detect, limit: int) -> list[Finding]:
-    """Findings of the worst cases of an anomaly, each once.
-
-    Raises:
-        Unconfirmed
-    """
-    every = (
-        _finding(order, name, cases.make(number), detect)
-        for number in range(min(len(cases), limit))
-    )
+def findings(
+    order: Order, name: str, cases: Cases, detect: Detect, numbers: Iterable[int]
+) -> list[Finding]:
+    """Findings of some cases of an anomaly, each once. One that is not confirmed says so, and no
+    contract excuses it."""
+    every = (_finding(order, name, cases, number, detect) for number in numbers)
     return list({(finding.claim, finding.witness): finding for finding in every}.values())
 
 
-def _finding(order: Order, name: str, case: Case, detect: Detect) -> Finding:
-    history = order.tables.history
-    operations, shown = _reduced(history, case, detect)
+def _finding(order: Order, name: str, cases: Cases, number: int, detect: Detect) -> Finding:
+    history, case = order.tables.history, cases.make(number)
+    try:
+        operations, shown = _reduced(history, case, detect)
+    except Unconfirmed as error:
+        claim = f"{error} (a bug of this checker: please report it)"
+        return Finding(name, claim, excusable=False)
     witness = tuple(sorted(position for events in operations for position in events))
+    window = cases.windows.take([number]) if cases.windows is not None else None
     return Finding(
         name,
         shown.claim,
         shown.because,
         witness,
         key=order.tables.keys[case.key],
-        span=_span(order, case, operations),
+        span=_span(order, case, operations) if window is None else window.span(0),
+        window=window,
     )
 
 

@@ -16,7 +16,9 @@ import numpy as np
 from checkers.log.cases import CONTRADICTION, Case, Cases, Proof, Proofs
 from checkers.log.codes import Bools, Ints, dense, order_by
 from checkers.log.order import Order
+from checkers.log.spans import of_steps
 from checkers.log.tables import FAIL, OK, UNKNOWN, Entries
+from harness.windows import Windows
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,15 @@ class Sequences:
         def make(number: int) -> Case:
             return self._case(int(before[number]), int(after[number]), is_skip)
 
-        return Cases(self.entries.key[after], make)
+        return Cases(self.entries.key[after], make, self._windows(before, after, is_skip))
+
+    def _windows(self, before: Ints, after: Ints, is_skip: bool) -> Windows | None:
+        if not len(before):
+            return None
+        slots: tuple[Ints, ...] = (self.slot[before], self.slot[after])
+        if is_skip:
+            slots = (*slots, self.slot[before] + 1)
+        return of_steps(self.order, (self.entries.op[before], self.entries.op[after]), slots)
 
     def _case(self, before: int, after: int, is_skip: bool) -> Case:
         proofs, key = Proofs(self.order), int(self.entries.key[after])

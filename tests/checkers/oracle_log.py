@@ -183,10 +183,11 @@ class _Oracle:
         yield (
             "inconsistent-offsets",
             [
-                (key, tuple(sorted(values)[:2]))
+                (key, tuple(sorted(values if len(seen) < 2 else seen)[:2]))
                 for key, offsets in self.log.items()
-                for values in offsets.values()
+                for offset, values in offsets.items()
                 if len(values) > 1
+                for seen in [{e.value for e in self.polls if (e.key, e.offset) == (key, offset)}]
             ],
         )
         yield "duplicate", [m for m in self.messages() if self.is_duplicate(m)]
