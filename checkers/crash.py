@@ -41,7 +41,8 @@ def _finding(history: History, position: int) -> Finding:
     op = history[position]
     crash: dict[str, Any] = op.value if isinstance(op.value, dict) else {}
     node, status = crash.get("node", "a node"), crash.get("status")
-    time_ns = int(crash.get("time_ns", op.time))
+    at = crash.get("time_ns")
+    time_ns = at if type(at) is int else op.time
     how = "" if status is None else f" with status {status}"
     log = str(crash.get("log") or "").rstrip().splitlines()[-LINES_MAX:]
     return Finding(

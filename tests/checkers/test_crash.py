@@ -52,3 +52,9 @@ def test_clients_crash_and_nodes_are_killed_on_purpose() -> None:
 def test_a_mark_of_another_shape_is_a_crash_all_the_same() -> None:
     verdict = crash.check(History.of(mark("crash", None)), STRICT)
     assert verdict.findings[0].claim == "a node ended by itself"
+
+
+def test_a_crash_whose_time_nobody_knows_was_when_it_was_noticed() -> None:
+    history = History.of(mark("crash", {"node": "n1", "time_ns": None}))
+    (finding,) = all_stand(history, crash.check).findings
+    assert finding.span == (0, 50) and "at 0.000 s" in finding.because[0]
