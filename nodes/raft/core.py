@@ -183,6 +183,9 @@ class Core:
 
     def persisted(self, ready: Ready) -> None:
         """`ready`'s state, snapshot and entries are durable."""
+        saved = ready.hard_state is not None and ready.hard_state.term == self.term
+        if saved and self.role is Role.CANDIDATE and self.is_majority(1):
+            self._won(pre=False)  # alone; with others its own vote is durable before theirs come
         for entry in reversed(ready.entries):
             # The last of them may have been truncated again while they were being written.
             if self.log.term(entry.index) == entry.term:
@@ -202,7 +205,7 @@ class Core:
             self.term, self.vote = self.term + 1, self.id
             self._save()
             self._set_role(Role.CANDIDATE, None)
-        if self.is_majority(1):
+        if pre and self.is_majority(1):
             self._won(pre)
             return
         term = self.term + 1 if pre else self.term

@@ -31,6 +31,18 @@ def test_a_single_voter_leads_alone() -> None:
     assert proposal.result == 1
 
 
+def test_a_single_voter_leads_once_its_term_is_on_its_disk() -> None:
+    """Else it could lead the same term again after a crash, with other entries."""
+    world = World(seed=1, voters=1)
+    core = world.hosts[1].core
+    assert core is not None
+    while core.term == 0:
+        world.tick(1)
+    assert core.role is Role.CANDIDATE
+    world.finish_disk(1)
+    assert core.role is Role.LEADER
+
+
 def test_a_host_that_hears_a_leader_ignores_whoever_wants_to_replace_it(world: World) -> None:
     leader = world.lead()
     follower = follower_of(world, leader)
