@@ -8,7 +8,7 @@ one that is spelled in another way, and a history in which nobody sends or polls
 Anomalies, of a message (a value of a key) unless they say otherwise:
     inconsistent-offsets    an offset holds two messages
     duplicate               it lies at two offsets
-    lost-write              it took place, somebody read what lies behind it, nobody ever read it
+    lost-write              it took place, somebody who had to pass it read on, nobody ever read it
     unseen                  it was acknowledged, and complete final reads did not find it
     read-then-lost          it was read, and complete final reads did not find it any more
     G1a                     it was read although its send failed

@@ -159,7 +159,7 @@ def lost_writes(order: Order) -> Cases:
     proofs, tables = Proofs(order), order.tables
     placed = order.first_slot != UNKNOWN
     bound = np.full(len(tables.keys), UNKNOWN, np.int64)
-    seen = np.flatnonzero(placed & order.read)
+    seen = order.polled[_passing(order)]
     np.maximum.at(bound, order.key[seen], order.first_slot[seen])
     lost = placed & ~order.read & order.must_exist & (order.last_slot <= bound[order.key])
     messages = np.flatnonzero(lost)
@@ -198,13 +198,28 @@ def lost_writes(order: Order) -> Cases:
     return _of_messages(order, messages, argue, seen_at)
 
 
+def _passing(order: Order) -> Ints:
+    """Entries of OK polls, in known slots, of processes that had to pass all that lies before.
+
+    Who has sought a position may have jumped over what lies before it; what such a process reads
+    says nothing of the rest from then on.
+    """
+    tables, polled = order.tables, order.tables.polled
+    fits = (tables.status[polled.op] == OK) & (order.first_slot[order.polled] != UNKNOWN)
+    sought = tables.history.select(f="seek")
+    if len(sought):
+        by, first = np.unique(tables.history.process[sought], return_index=True)
+        process = tables.process[polled.op]
+        row = np.minimum(np.searchsorted(by, process), len(by) - 1)
+        fits &= (by[row] != process) | (tables.begin[polled.op] < sought[first][row])
+    return np.flatnonzero(fits)
+
+
 def _first_behind(order: Order, slots: Ints) -> Ints:
     """int64[slots]; the first entry of an OK poll of something in that slot or behind it."""
     if not len(slots):
         return slots
-    polled = order.tables.polled
-    entries = np.flatnonzero(order.tables.status[polled.op] == OK)
-    entries = entries[order.first_slot[order.polled[entries]] != UNKNOWN]
+    polled, entries = order.tables.polled, _passing(order)
     entries = entries[order_by(polled.key[entries])]
     # Slots ascend by key, and so does the highest one up to each entry.
     highest = np.maximum.accumulate(order.first_slot[order.polled[entries]])

@@ -227,9 +227,21 @@ class _Oracle:
         writers, offsets = self.writers[key, value], self.offsets_of((key, value))
         if not writers or not offsets or (key, value) in self.read:
             return False
-        firsts = [self.offsets_of(read)[:1] for read in self.read if read[0] == key]
+        firsts = [self.offsets_of(read)[:1] for read in self.passing() if read[0] == key]
         bound = max((offset for first in firsts for offset in first), default=-1)
         return offsets[-1] <= bound and all(map(self.took_place, writers))
+
+    def passing(self) -> set[Message]:
+        """What was read by processes that had not sought a position before."""
+        return {
+            entry.message
+            for entry in self.polls
+            if entry.op.status is Kind.OK
+            and not any(
+                event.f == "seek" and event.process == entry.op.process
+                for event in self.events[: entry.op.begin]
+            )
+        }
 
     def phantoms(self) -> set[Message]:
         return {

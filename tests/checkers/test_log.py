@@ -199,6 +199,15 @@ def test_an_acknowledged_message_before_one_that_was_read_is_lost_if_nobody_read
     assert first.span == (0, 70), "from the invocation of the send to the completion of the read"
 
 
+def test_who_sought_a_position_passed_nothing_that_lies_before_it() -> None:
+    """Control C06: messages that nobody has read yet are not lost because somebody jumped."""
+    sends = f"c0: {sent(0, (0, 1), (1, 2), (2, 3))}"
+    read = polled((0, [(2, 3)]))
+    assert found(drawn(sends, f"c1: {took(f='seek')}", f"c1: {read}")) == {}
+    assert found(drawn(sends, f"c2: {took(f='seek')}", f"c1: {read}")) == {"lost-write": 2}
+    assert found(drawn(sends, f"c1: {read}", f"c1: {took(f='seek')}")) == {"lost-write": 2}
+
+
 def test_a_message_whose_offset_another_took_is_lost() -> None:
     history = drawn(
         f"c0: {sent(0, (0, 1))}",
