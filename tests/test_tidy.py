@@ -140,7 +140,7 @@ def test_every_path_named_in_a_document_exists(document: str) -> None:
     missing = [
         name
         for name in named
-        if not name.startswith(("results/", "nodes/n", "path/"))
+        if not name.startswith(("results/", "nodes/n", "path/", ".venv/"))
         and not list(ROOT.glob(name.rstrip("/")))
         and not (ROOT / document).parent.joinpath(name).exists()
         and name not in GENERATED

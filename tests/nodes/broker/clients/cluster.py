@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from harness.cluster.local import LocalCluster
@@ -56,7 +57,15 @@ class Brokers:
         name = f"topic-{uuid.uuid4().hex[:8]}"
         admin = AdminClient({"bootstrap.servers": self.bootstrap()})
         new = NewTopic(name, partitions, replicas, config=dict(configs or {}))
-        admin.create_topics([new])[name].result(20)
+
+        def created() -> bool:
+            try:
+                admin.create_topics([new])[name].result(20)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.INVALID_REPLICATION_FACTOR:
+                    raise
+                return False  # on a busy machine a node may be out of service for a moment
+            return True
 
         def served() -> bool:
             states = [state for node in self.cluster.nodes if (state := self.state(node))]
@@ -66,6 +75,7 @@ class Brokers:
                 f"{name}-{number}" for number in range(partitions)
             }
 
+        wait(created, f"enough nodes for {name}")
         wait(served, f"leaders of {name}")
         return name
 
