@@ -202,7 +202,9 @@ class Fetcher:
         start = await self._offset(connection, partition, EARLIEST)
         if start is None or end is None or not partition.follows_as(state):
             return
-        if end < partition.log.end_offset:
+        if end < partition.log.start_offset:
+            await partition.restart_at(start)
+        elif end < partition.log.end_offset:
             # Only after an unclean election: what the leader lacks is lost by permission.
             await partition.truncate(end)
         elif partition.log.end_offset < start:

@@ -256,6 +256,12 @@ class Log:
         """
         found = [batch for _, batch in batches(data)]
         end, epoch = self.end_offset, self.last_epoch
+        base = found[0].base_offset if found else end
+        if base < end == self.start_offset < found[0].next_offset and not self.size:
+            # The leader's log begins in the midst of this batch (DeleteRecords), and so does ours.
+            end, restart = base, True
+        else:
+            restart = False
         for batch in found:
             if batch.base_offset < end or batch.leader_epoch < epoch:
                 raise Misplaced(
@@ -263,8 +269,11 @@ class Log:
                     f"{end} follows epoch {epoch}"
                 )
             end, epoch = batch.next_offset, batch.leader_epoch
+        if restart:
+            self.segments.restart(base)
         if found:
             self._write(data, found, now_ms)
+            self.epochs.drop_before(self.start_offset)
 
     def _write(self, data: Buffer, found: list[Batch], now_ms: int) -> None:
         self._durability.require_disk()

@@ -1,0 +1,362 @@
+"""Any sequence of appends, fetches, elections, crashes and lost messages, and what must hold.
+
+Held after every step:
+    - what was acknowledged with acks=all is on every leader of that epoch or a later one;
+    - what consumers were shown at an offset is what everybody is shown there, for ever;
+    - below both high watermarks two replicas hold the same;
+    - an idempotent producer's batch is in a log at most once.
+Held at the end, when everything is healed: all replicas are in sync and hold the same, nothing that
+was acknowledged is missing, and the idempotent producer's batches are there once and in order.
+
+The limits of what is promised: without flush.messages=1 a power failure takes what was not synced,
+so one comes only while no other process that ended uncleanly is on its way back into the ISR. With
+min.insync.replicas=1 there may be nobody else, so none comes at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from nodes.broker.controller.commands import ElectPreferred
+from nodes.broker.errors import BrokerError, Code
+from tests.host.running import run
+from tests.nodes.broker.replication.world import Sent, SimNode, World
+
+ALL = -1
+PRODUCER = {"producer": 7, "epoch": 0}
+RETRIABLE = {
+    Code.NOT_LEADER_OR_FOLLOWER,
+    Code.NOT_ENOUGH_REPLICAS,
+    Code.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+    Code.REQUEST_TIMED_OUT,
+    Code.UNKNOWN_TOPIC_OR_PARTITION,
+}
+ids = st.integers(1, 3)
+
+
+class ReplicationMachine(RuleBasedStateMachine):
+    """See the module. Subclasses set `configs` and `flushes`."""
+
+    min_isr = 2
+    flushes = False
+    unclean = False
+
+    @initialize(segment_bytes=st.sampled_from([1024, 100_000]))
+    def begin(self, segment_bytes: int) -> None:
+        configs = {"min_insync_replicas": str(self.min_isr), "segment_bytes": str(segment_bytes)}
+        if self.flushes:
+            configs["flush_messages"] = "1"
+        if self.unclean:
+            configs["unclean_leader_election_enable"] = "true"
+        self.world = World(**configs)
+        run(self.world.begin())
+        self.number = 0
+        self.batch: Sent | None = None  # of the idempotent producer, not yet acknowledged
+        self.sequence = 0
+        self.done: list[Sent] = []  # its batches that were acknowledged
+        self.seen: dict[int, bytes] = {}
+        self.unsure: dict[int, str] = {}  # ended uncleanly, not yet back in the ISR
+        self.deleted = 0
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            try:
+                self.heal()
+            finally:
+                run(self.world.end())
+
+    # -- clients -----------------------------------------------------------------------------
+
+    def value(self) -> bytes:
+        self.number += 1
+        return b"%d" % self.number
+
+    def leading(self, pick: int) -> SimNode | None:
+        """One of those that believe that they lead."""
+        found = [node for node in self.world.nodes.values() if node.leader is not None]
+        return found[pick % len(found)] if found else None
+
+    @rule(pick=ids, acks=st.sampled_from([ALL, ALL, 1]), count=st.integers(1, 2))
+    def produce(self, pick: int, acks: int, count: int) -> None:
+        node = self.leading(pick)
+        if node is not None:
+            run(self.world.produce(node, [self.value() for _ in range(count)], acks))
+
+    @rule(pick=ids)
+    def produce_or_retry(self, pick: int) -> None:
+        """The idempotent producer: the same batch until it is acknowledged, then the next."""
+        node = self.leading(pick)
+        if node is None:
+            return
+        if self.batch is not None and self.batch.code == 0:
+            self.done.append(self.batch)
+            self.batch = None
+        if self.batch is None:
+            values = [self.value()]
+            self.batch = run(
+                self.world.produce(node, values, ALL, sequence=self.sequence, **PRODUCER)
+            )
+            self.sequence += len(values)
+        elif self.batch.code is not None:
+            run(self.world.send(node, self.batch))
+
+    @rule(pick=ids, data=st.data())
+    def delete_records(self, pick: int, data: st.DataObject) -> None:
+        node = self.leading(pick)
+        if node is not None and node.leader is not None:
+            partition = node.leader
+            offset = data.draw(st.integers(partition.log.start_offset, partition.hw))
+            partition.log.delete_before(offset)
+            self.deleted = max(self.deleted, offset)
+
+    # -- the network -------------------------------------------------------------------------
+
+    @rule(id=ids, rounds=st.integers(1, 3))
+    def replicate(self, id: int, rounds: int) -> None:
+        run(self.world.replicate(id, rounds))
+
+    @rule(pick=st.integers(0, 5))
+    def deliver(self, pick: int) -> None:
+        if self.world.messages:
+            run(self.world.deliver(self.world.messages[pick % len(self.world.messages)]))
+
+    @rule(pick=st.integers(0, 5))
+    def lose(self, pick: int) -> None:
+        if self.world.messages:
+            self.world.lose(self.world.messages[pick % len(self.world.messages)])
+            run(self.world.settle())
+
+    # -- the controller ----------------------------------------------------------------------
+
+    @rule(pick=st.integers(0, 3), answer=st.booleans())
+    def commit(self, pick: int, answer: bool) -> None:
+        proposals = self.world.proposals
+        if proposals:
+            run(self.world.commit_proposal(proposals[pick % len(proposals)], answer=answer))
+
+    @rule(pick=st.integers(0, 3))
+    def time_out(self, pick: int) -> None:
+        if self.world.proposals:
+            self.world.time_out(self.world.proposals[pick % len(self.world.proposals)])
+            run(self.world.settle())
+
+    @rule(id=ids)
+    def learn_one(self, id: int) -> None:
+        if self.world.nodes[id].up:
+            run(self.world.learn_one(self.world.nodes[id]))
+
+    @rule()
+    def learn_all(self) -> None:
+        run(self.world.learn())
+
+    @rule(id=ids)
+    def fence(self, id: int) -> None:
+        run(self.world.fence(self.world.nodes[id]))
+
+    @rule(id=ids)
+    def unfence(self, id: int) -> None:
+        run(self.world.unfence(self.world.nodes[id]))
+
+    @rule()
+    def elect_preferred(self) -> None:
+        with contextlib.suppress(BrokerError):
+            self.world.commit(ElectPreferred("t", 0))
+
+    # -- time --------------------------------------------------------------------------------
+
+    @rule(id=ids)
+    def lag(self, id: int) -> None:
+        """Time passes until somebody may leave the ISR."""
+        self.world.clock.now_ms += 600
+        node = self.world.nodes[id]
+        if node.context is not None:
+            run(node.context.replicas.shrink())
+            run(self.world.settle())
+
+    @rule(id=ids)
+    def checkpoint(self, id: int) -> None:
+        node = self.world.nodes[id]
+        if node.context is not None:
+            run(node.context.replicas.checkpoint())
+
+    # -- processes ---------------------------------------------------------------------------
+
+    @rule(id=ids)
+    def start(self, id: int) -> None:
+        if not self.world.nodes[id].up:
+            run(self.world.start(self.world.nodes[id]))
+
+    @rule(id=ids)
+    def kill(self, id: int) -> None:
+        node = self.world.nodes[id]
+        if node.up and ("power" not in self.others(id) or self.flushes):
+            run(self.world.kill(node))
+            self.unsure.setdefault(id, "kill")
+
+    @rule(id=ids)
+    def power_off(self, id: int) -> None:
+        node = self.world.nodes[id]
+        if node.up and (self.flushes or (not self.others(id) and self.min_isr > 1)):
+            run(self.world.power_off(node))
+            self.unsure[id] = "power"
+
+    @rule(id=ids)
+    def stop(self, id: int) -> None:
+        if self.world.nodes[id].up:
+            run(self.world.stop(self.world.nodes[id]))
+
+    def others(self, id: int) -> list[str]:
+        for each in list(self.unsure):
+            if self.world.nodes[each].up and each in self.world.state.isr:
+                del self.unsure[each]
+        return [how for each, how in self.unsure.items() if each != id]
+
+    # -- what must hold ----------------------------------------------------------------------
+
+    @precondition(lambda self: hasattr(self, "world"))
+    @invariant()
+    def everything_is_consistent(self) -> None:
+        for node in self.world.nodes.values():
+            if node.up:
+                failed = [e for e in node.host.events if e["event"].endswith(".failed")]
+                assert not failed
+            if node.partition is not None:
+                node.partition._check()
+                assert node.partition.offline is None
+        if not self.unclean:
+            self.acknowledged_is_on_every_later_leader()
+            self.shown_is_shown_for_ever()
+            self.replicas_agree_below_their_high_watermarks()
+            self.nothing_is_there_twice()
+
+    def acknowledged(self) -> list[Sent]:
+        return [sent for sent in self.world.sent if sent.acks == ALL and sent.code == 0]
+
+    def acknowledged_is_on_every_later_leader(self) -> None:
+        for node in self.world.nodes.values():
+            if node.leader is None:
+                continue
+            contents = self.world.contents(node)
+            for sent in self.acknowledged():
+                if node.leader.state.leader_epoch < sent.epoch:
+                    continue
+                for offset, value in enumerate(sent.values, sent.base_offset):
+                    if offset >= self.deleted:
+                        assert contents.get(offset, (0, None))[1] == value, (
+                            f"n{node.id} leads without {value!r} at {offset}"
+                        )
+
+    def shown_is_shown_for_ever(self) -> None:
+        for node in self.world.nodes.values():
+            if node.leader is not None:
+                for offset, (_, value) in self.world.contents(node).items():
+                    if offset < node.leader.hw:
+                        assert self.seen.setdefault(offset, value) == value
+
+    def replicas_agree_below_their_high_watermarks(self) -> None:
+        for node in self.world.nodes.values():
+            if node.partition is not None:
+                for offset, (_, value) in self.world.contents(node).items():
+                    if offset < node.partition.hw and offset in self.seen:
+                        assert self.seen[offset] == value
+
+    def nothing_is_there_twice(self) -> None:
+        for node in self.world.nodes.values():
+            if node.partition is not None:
+                values = self.world.values(node)
+                assert len(values) == len(set(values))
+
+    def heal(self) -> None:
+        """Everything works again; wait until it is as if nothing had been."""
+        world = self.world
+        for _ in range(30):
+            for node in world.nodes.values():
+                if not node.up:
+                    run(world.start(node))
+                if world.image.brokers[node.id].fenced:
+                    run(world.unfence(node))
+            run(world.learn())
+            for proposal in list(world.proposals):
+                run(world.commit_proposal(proposal))
+            run(world.learn())
+            for id in world.nodes:
+                run(world.replicate(id, 2))
+            self.everything_is_consistent()
+            world.clock.now_ms += 100
+            if self.healed():
+                break
+        else:
+            raise AssertionError(f"it never healed: {self.describe()}")
+        self.nothing_acknowledged_is_missing(list(world.nodes.values()))
+
+    def healed(self) -> bool:
+        world, nodes = self.world, list(self.world.nodes.values())
+        if len(world.state.isr) < len(nodes) or any(node.partition is None for node in nodes):
+            return False
+        leader = world.nodes[world.state.leader].leader
+        if leader is None or leader.hw != leader.log.end_offset:
+            return False
+        return all(
+            node.partition is not None
+            and node.partition.hw == leader.hw
+            and node.partition.log.end_offset == leader.log.end_offset
+            for node in nodes
+        )
+
+    def nothing_acknowledged_is_missing(self, nodes: Sequence[SimNode]) -> None:
+        # A leader that was replaced may be the only one that has heard of what was deleted.
+        starts = [node.partition.log.start_offset for node in nodes if node.partition is not None]
+        contents = [
+            {o: found for o, found in self.world.contents(node).items() if o >= max(starts)}
+            for node in nodes
+        ]
+        assert all(each == contents[0] for each in contents)
+        if self.unclean:
+            return
+        waiting = [sent for sent in self.world.sent if sent.code is None]
+        assert not waiting, "everybody got an answer"
+        for sent in self.acknowledged():
+            for offset, value in enumerate(sent.values, sent.base_offset):
+                if offset >= self.deleted:
+                    assert contents[0][offset][1] == value
+        order = [sent.base_offset for sent in self.done]
+        assert order == sorted(set(order))
+        for sent in self.world.sent:
+            assert sent.code == 0 or sent.code in RETRIABLE, sent
+
+    def describe(self) -> list[str]:
+        lines = [str(self.world.state)]
+        for node in self.world.nodes.values():
+            partition = node.partition
+            if partition is not None:
+                lines.append(
+                    f"n{node.id} {'leads' if partition.leading else 'follows'} "
+                    f"{partition.state.leader_epoch}: {partition.log.start_offset}.."
+                    f"{partition.log.end_offset} hw {partition.hw} {self.world.contents(node)}"
+                )
+            else:
+                lines.append(f"n{node.id} has no partition; up: {node.up}")
+        return lines
+
+
+class FlushingMachine(ReplicationMachine):
+    """flush.messages=1: any number of power failures, at any time."""
+
+    flushes = True
+
+
+class SingleMachine(ReplicationMachine):
+    """min.insync.replicas=1: kills only."""
+
+    min_isr = 1
+
+
+class UncleanMachine(ReplicationMachine):
+    """unclean.leader.election.enable: much may be lost, but the replicas agree in the end."""
+
+    unclean = True
+    flushes = True
