@@ -6,6 +6,8 @@ from uuid import UUID
 
 import msgspec
 
+from nodes.broker.metadata import PartitionState
+
 
 class Command(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Base of all commands."""
@@ -81,6 +83,26 @@ class AlterPartition(Command, frozen=True):
     partition_epoch: int
     isr: tuple[int, ...]
     epochs: dict[int, int]
+
+    @staticmethod
+    def of(
+        state: PartitionState,
+        broker: int,
+        broker_epoch: int,
+        isr: tuple[int, ...],
+        epochs: dict[int, int],
+    ) -> AlterPartition:
+        """The wish of a leader that believes `state`."""
+        return AlterPartition(
+            broker,
+            broker_epoch,
+            state.topic_id,
+            state.partition,
+            state.leader_epoch,
+            state.partition_epoch,
+            isr,
+            epochs,
+        )
 
 
 class AllocateProducerIds(Command, frozen=True):

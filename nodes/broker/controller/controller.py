@@ -150,16 +150,7 @@ class Controller:
         Raises:
             BrokerError: it is not so any more, or (REQUEST_TIMED_OUT) nobody knows.
         """
-        command = AlterPartition(
-            self._config.id,
-            self.broker_epoch,
-            state.topic_id,
-            state.partition,
-            state.leader_epoch,
-            state.partition_epoch,
-            isr,
-            epochs,
-        )
+        command = AlterPartition.of(state, self._config.id, self.broker_epoch, isr, epochs)
         return msgspec.convert(await self.submit(command, timeout_s), PartitionState)
 
     async def allocate_producer_ids(self, count: int) -> range:

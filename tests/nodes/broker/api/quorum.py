@@ -79,16 +79,7 @@ class Quorum:
         epochs: dict[int, int],
         timeout_s: float = 5.0,
     ) -> PartitionState:
-        command = AlterPartition(
-            self._id,
-            self.broker_epoch,
-            state.topic_id,
-            state.partition,
-            state.leader_epoch,
-            state.partition_epoch,
-            isr,
-            epochs,
-        )
+        command = AlterPartition.of(state, self._id, self.broker_epoch, isr, epochs)
         return msgspec.convert(await self.submit(command, timeout_s), PartitionState)
 
     async def allocate_producer_ids(self, count: int) -> range:
