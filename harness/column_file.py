@@ -28,7 +28,7 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from harness.columns import Blobs, Micro, Values
-from harness.decode import Events
+from harness.events import Events
 
 MAGIC: Final = b"ASSAYCOL"
 VERSION: Final = 1

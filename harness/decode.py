@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, cast
 
 import msgspec
 import numpy as np
@@ -26,11 +26,14 @@ from numpy.typing import NDArray
 
 from harness import pairing
 from harness.batches import Batch, Columns, merged
-from harness.columnize import Columnizer, Typed, Untyped, dump
-from harness.columns import Blobs, Values
+from harness.columnize import Columnizer, dump
+from harness.columns import Blobs
 from harness.errors import HistoryError
+from harness.events import Events
+from harness.lines import CODES, TYPED, Line, integers_in, plain_line, uneven
 from harness.memory import keep_freed, uncollected
-from harness.op import KINDS, NEMESIS
+from harness.mops import Untyped
+from harness.op import NEMESIS
 from harness.skeletons import Skeletons
 
 CHUNK_BYTES = 1 << 21
@@ -46,45 +49,6 @@ MISSES = 8
 """Chunks not tried by skeleton after one in which most lines were rare."""
 
 BATCH_EVENTS = 8192
-
-CODES = {str(kind): code for code, kind in enumerate(KINDS)}
-KNOWN = frozenset({"index", "time", "type", "process", "f", "value", "error", "node", "extra"})
-
-
-class Line(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """An event as nearly every line has it."""
-
-    type: Literal["invoke", "ok", "fail", "info"]
-    process: int | str
-    f: str
-    index: int | None = None
-    time: int | None = None
-    value: Typed = None
-    error: tuple[str, str] | None = None
-    node: str | None = None
-    extra: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Events:
-    """The columns of a history; documented at `harness.history.History`."""
-
-    time: NDArray[np.int64]
-    type: NDArray[np.int8]
-    process: NDArray[np.int32]
-    f: NDArray[np.int16]
-    node: NDArray[np.int16]
-    pair: NDArray[np.int32]
-    error: NDArray[np.int32]
-    extra: NDArray[np.int32]
-    fs: tuple[str, ...]
-    names: tuple[str, ...]
-    nodes: tuple[str, ...]
-    errors: Blobs
-    extras: Blobs
-    values: Values
-    notes: tuple[str, ...]
-    remarks: tuple[str, ...]
 
 
 class Malformed(Exception):
@@ -131,7 +95,6 @@ def decode(lines: Iterable[bytes]) -> Events:
 _UNUSUAL = (msgspec.DecodeError, UnicodeDecodeError, Untyped, TypeError, OverflowError)
 """Lines that the typed way cannot take, for whatever reason; the plain way says which."""
 
-_LINES = msgspec.json.Decoder(Line)
 _COLUMNS = {
     "time": np.int64,
     "type": np.int8,
@@ -272,7 +235,7 @@ class Decoder:
         Raises:
             One of `_UNUSUAL`: not all of them are.
         """
-        lines = _LINES.decode_lines(chunk)
+        lines = TYPED.decode_lines(chunk)
         # One event a line: neither two on one nor one on two, which JSON alone would admit.
         if not lines or len(lines) != chunk.count(b"\n") + (not chunk.endswith(b"\n")):
             raise Untyped
@@ -310,7 +273,7 @@ class Decoder:
         expected = np.arange(self.size, self.size + count)
         for name in ("index", "time"):
             if self.given.setdefault(name, name in columns) != (name in columns):
-                raise Malformed(self.size, _uneven(name, self.given[name]))
+                raise Malformed(self.size, uneven(name, self.given[name]))
         index = columns.pop("index", expected)
         for place in np.flatnonzero(index != expected)[:1].tolist():
             reason = f"index {index[place]}, expected {expected[place]}: they count from 0"
@@ -344,10 +307,10 @@ class Decoder:
 
     def _integers(self, line: bytes) -> frozenset[int] | None:
         try:
-            (event,) = _LINES.decode_lines(line)
+            (event,) = TYPED.decode_lines(line)
         except (*_UNUSUAL, ValueError):
             return None
-        return frozenset(_all_integers([event.index, event.time, event.process, event.value]))
+        return frozenset(integers_in([event.index, event.time, event.process, event.value]))
 
     def _learn(self, line: bytes) -> tuple[Columns, Batch] | None:
         try:
@@ -370,12 +333,12 @@ class Decoder:
                     break
                 raise Malformed(self.size + number, f"not JSON: {error}") from None
             try:
-                line = _plain_line(event)
+                line = plain_line(event)
             except ValueError as error:
                 raise Malformed(self.size + number, str(error)) from None
             for name, found in (("index", line.index), ("time", line.time)):
                 if self.given.setdefault(name, found is not None) != (found is not None):
-                    raise Malformed(self.size + number, _uneven(name, self.given[name]))
+                    raise Malformed(self.size + number, uneven(name, self.given[name]))
             lines.append(line)
         return lines
 
@@ -396,87 +359,6 @@ def _interned(table: dict[Any, int], keys: Sequence[Any], dtype: type[np.generic
                 table.setdefault(key, len(table))
         codes = {**table, None: -1}
         return np.fromiter(map(codes.__getitem__, keys), dtype, len(keys))
-
-
-def _plain_line(event: Any) -> Line:
-    """Any event of ours or of another tool.
-
-    Raises:
-        ValueError: it is none; the text is the reason.
-    """
-    if type(event) is not dict:
-        raise ValueError("an event is a JSON object")
-    for name in ("type", "process", "f"):
-        if event.get(name) is None:
-            raise ValueError(f"the event has no {name!r}")
-    kind, process, f = event["type"], event["process"], event["f"]
-    if type(kind) is not str or kind not in CODES:
-        raise ValueError(f"unknown type {kind!r}: expected one of {', '.join(CODES)}")
-    if type(process) is not str and not (type(process) is int and 0 <= process < 2**31):
-        raise ValueError(f"process {process!r} is neither a number from 0 to 2^31 nor a name")
-    if type(f) is not str:
-        raise ValueError(f"f {f!r} is not a string")
-    return Line(
-        cast("Any", kind),
-        process,
-        f,
-        _number(event, "index"),
-        _number(event, "time"),
-        event.get("value"),
-        _error(event.get("error")),
-        event["node"] if type(event.get("node")) is str else None,
-        _extra(event),
-    )
-
-
-def _number(event: dict[str, Any], name: str) -> int | None:
-    number = event.get(name)
-    if number is not None and (type(number) is not int or not -(2**63) <= number < 2**63):
-        raise ValueError(f"{name} {number!r} is not an integer of 64 bits")
-    return number
-
-
-def _error(error: Any) -> tuple[str, str] | None:
-    """Another tool's error as [name, text]: "timeout", ["timeout", {…}], {"type": …}."""
-    if error is None:
-        return None
-    if type(error) is str:
-        return error, error
-    if type(error) is list and error and type(error[0]) is str:
-        rest = error[1:]
-        if len(rest) == 1 and type(rest[0]) is str:
-            return error[0], rest[0]
-        return error[0], dump(rest).decode() if rest else error[0]
-    return "error", dump(error).decode()
-
-
-def _extra(event: dict[str, Any]) -> dict[str, Any] | None:
-    """What stands under "extra", and all that we do not know, in the order of the file."""
-    extra = event.get("extra")
-    found = dict(extra) if type(extra) is dict else {}
-    for name, value in event.items():
-        expected = {"extra": dict, "node": str}.get(name)
-        if name not in KNOWN or (expected and value is not None and type(value) is not expected):
-            found[name] = value
-    return found if found or type(extra) is dict else None
-
-
-def _uneven(name: str, given: bool) -> str:
-    what = f"no {name}, which the events before have" if given else f"the first {name}"
-    return f"{what}; either all events have one or none"
-
-
-def _all_integers(value: Any) -> Iterator[int]:
-    """The integers of a typed value, wherever they stand; those of strings are none."""
-    if type(value) is int:
-        yield value
-    elif isinstance(value, msgspec.Struct):
-        yield from _all_integers(msgspec.structs.astuple(value))
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _all_integers(item)
-    elif isinstance(value, dict):
-        yield from _all_integers([*value, *value.values()])
 
 
 def _pieces(chunk: bytes) -> Iterator[bytes]:

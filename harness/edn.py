@@ -28,6 +28,7 @@ from typing import Any, Final
 from harness import decode
 from harness.columnize import dump
 from harness.errors import HistoryError
+from harness.events import Events
 
 
 class EdnError(ValueError):
@@ -38,7 +39,7 @@ class EdnError(ValueError):
         self.offset, self.reason, self.torn = offset, reason, torn
 
 
-def read_history(path: Path) -> decode.Events:
+def read_history(path: Path) -> Events:
     """Decode a history of Jepsen's. A form that is torn at the end of the file is left out.
 
     Raises:

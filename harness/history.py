@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from harness import column_file, decode, edn
 from harness.errors import EnvironmentFailure, HistoryError
+from harness.events import Events
 from harness.op import KINDS, Kind, Op
 
 
@@ -116,7 +117,7 @@ class Recorder:
         )
 
 
-class History(decode.Events, Sequence[Op]):
+class History(Events, Sequence[Op]):
     """A history in columns; `history[i]` makes the `Op` at position i (its index, too).
 
     Attributes:
@@ -284,7 +285,7 @@ class History(decode.Events, Sequence[Op]):
         self.values._check()
 
 
-def _history(events: decode.Events) -> History:
+def _history(events: Events) -> History:
     return History(**{field.name: getattr(events, field.name) for field in fields(events)})
 
 

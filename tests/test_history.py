@@ -18,9 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness import column_file, decode
-from harness.columnize import Columnizer, Untyped
+from harness.columnize import Columnizer
 from harness.errors import EnvironmentFailure, HistoryError
 from harness.history import History, Recorder
+from harness.lines import TYPED
+from harness.mops import Untyped
 from harness.op import Kind, Op
 from tests.values import histories, same
 
@@ -569,7 +571,7 @@ def test_where_chunks_end_makes_no_difference(size: int) -> None:
 def test_a_columnizer_takes_all_of_a_batch_or_nothing() -> None:
     columnizer = Columnizer()
     columnizer.add(columnizer.plain([1, [["send", 0, 1]]]))
-    lines = decode._LINES.decode_lines(
+    lines = TYPED.decode_lines(
         b'{"type":"ok","process":0,"f":"x","value":4}\n'
         b'{"type":"ok","process":0,"f":"x","value":[["send",9223372036854775808,1]]}\n'
     )

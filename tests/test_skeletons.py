@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from harness import decode, skeletons
 from harness.columns import Micro
 from harness.digits import Text
+from harness.events import Events
 from tests.values import json_values, usual_values
 
 Lines = list[bytes]
@@ -31,13 +32,13 @@ def constants(**replaced: int) -> Iterator[pytest.MonkeyPatch]:
         yield patch
 
 
-def decoded(lines: Lines) -> decode.Events:
+def decoded(lines: Lines) -> Events:
     decoder = decode.Decoder()
     decoder.feed(b"\n".join(lines) + b"\n", is_last=False)
     return decoder.finish()
 
 
-def together(lines: Lines, *, bases: bool) -> tuple[decode.Events, int]:
+def together(lines: Lines, *, bases: bool) -> tuple[Events, int]:
     """Decoded by skeleton, with or without taking further messages out; lines that were left."""
     left: list[int] = []
     decode_chunk = skeletons.Skeletons.decode
@@ -52,12 +53,12 @@ def together(lines: Lines, *, bases: bool) -> tuple[decode.Events, int]:
         return decoded(lines), sum(left)
 
 
-def alone(lines: Lines) -> decode.Events:
+def alone(lines: Lines) -> Events:
     with constants(SKELETON_BYTES=2**62):
         return decoded(lines)
 
 
-def assert_same(left: decode.Events, right: decode.Events, size: int) -> None:
+def assert_same(left: Events, right: Events, size: int) -> None:
     for name in ("time", "type", "process", "f", "node", "pair"):
         assert np.array_equal(getattr(left, name), getattr(right, name)), name
     for name in ("shape", "row", "scalar", "pair"):
