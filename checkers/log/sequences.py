@@ -16,7 +16,7 @@ import numpy as np
 from checkers.log.cases import CONTRADICTION, Case, Cases, Proof, Proofs
 from checkers.log.codes import Bools, Ints, dense, order_by
 from checkers.log.order import Order
-from checkers.log.spans import of_steps
+from checkers.log.spans import of_steps, polled_there
 from checkers.log.tables import FAIL, OK, UNKNOWN, Entries
 from harness.windows import Windows
 
@@ -176,7 +176,12 @@ class Sequences:
         slots: tuple[Ints, ...] = (self.slot[before], self.slot[after])
         if is_skip:
             slots = (*slots, self.slot[before] + 1)
-        return of_steps(self.order, (self.entries.op[before], self.entries.op[after]), slots)
+        ops = (self.entries.op[before], self.entries.op[after])
+        # A sender is set back where its last message is lost, so not where that can be read.
+        settled = np.zeros(len(before), np.bool_)
+        if self.verb == "sent":
+            settled = polled_there(self.order, self.message[before], self.slot[before])
+        return of_steps(self.order, ops, slots, settled)
 
     def _case(self, before: int, after: int, is_skip: bool) -> Case:
         proofs, key = Proofs(self.order), int(self.entries.key[after])

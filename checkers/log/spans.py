@@ -11,7 +11,7 @@ import numpy as np
 
 from checkers.log.codes import Bools, Ints, paired
 from checkers.log.order import Order
-from checkers.log.tables import INFO, OK
+from checkers.log.tables import INFO, OK, UNKNOWN
 from harness.licences import LINGER_NS
 from harness.windows import NEVER, Windows
 
@@ -68,7 +68,9 @@ def of_slots(order: Order, slots: Ints, settled: Bools) -> Windows:
     return Windows.of(begin[slots], end[slots], process=NO_SENDER, settled=settled)
 
 
-def of_steps(order: Order, ops: tuple[Ints, Ints], slots: tuple[Ints, ...]) -> Windows:
+def of_steps(
+    order: Order, ops: tuple[Ints, Ints], slots: tuple[Ints, ...], settled: Bools
+) -> Windows:
     """Of two operations each, and of the slots between which they stepped."""
     tables = order.tables
     slot_begun, slot_known = np.full((2, len(order.slot_key)), NEVER)
@@ -77,7 +79,16 @@ def of_steps(order: Order, ops: tuple[Ints, Ints], slots: tuple[Ints, ...]) -> W
     begins = [_times(order, tables.begin[op]) for op in ops] + [slot_begun[s] for s in slots]
     ends = [_times(order, tables.end[op]) for op in ops] + [slot_known[s] for s in slots]
     begin, end = np.minimum.reduce(begins), np.maximum.reduce(ends)
-    return Windows.of(begin, end, process=tables.process[ops[1]])
+    return Windows.of(begin, end, process=tables.process[ops[1]], settled=settled)
+
+
+def polled_there(order: Order, messages: Ints, slots: Ints) -> Bools:
+    """bool[pairs]; whether somebody polled the message in that slot."""
+    known = order.polled_slot != UNKNOWN
+    count = len(order.key)
+    polled = order.polled_slot[known] * count + order.polled[known]
+    there: Bools = np.isin(slots * count + messages, polled)
+    return there
 
 
 def settled_slots(order: Order) -> tuple[Bools, Bools]:

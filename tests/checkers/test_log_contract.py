@@ -82,6 +82,33 @@ def test_an_offset_that_was_read_before_another_message_got_it_is_no_excuse_eith
     assert unread.legal() == {"inconsistent-offsets": 1} and not unread.findings
 
 
+def out_of_order(*, polled: bool, kill: bool = True) -> list[Events]:
+    """A process is told that its second message lies before its first."""
+    told = [send(0.1, 0.2, 0, key=0, value=7, offset=5), *(KILL if kill else ())]
+    told.append(send(5, 5.1, 0, key=0, value=8, offset=3))
+    return [*told, poll(6, 6.1, 1, {0: [(3, 8), (5, 7)] if polled else [(3, 8)]})]
+
+
+def test_a_send_that_lies_before_a_message_that_is_still_there_was_not_set_back_by_a_loss() -> None:
+    """acks=1 sets a sender back by losing its last message: one that was polled was not lost."""
+    weak = {"acks": "1", "flush_messages": 1}
+    assert judged(*out_of_order(polled=True), **weak).anomalies() == {"nonmonotonic-send": 1}
+    lost = judged(*out_of_order(polled=False), **weak)
+    assert lost.legal() == {"nonmonotonic-send": 1} and not lost.findings
+    assert judged(*out_of_order(polled=False, kill=False), **weak).findings, "nothing broke"
+    unclean = judged(*out_of_order(polled=True), unclean=True, flush_messages=1)
+    assert unclean.legal() == {"nonmonotonic-send": 1}, "there, what was read may go, too"
+
+
+def test_sends_of_one_operation_that_were_both_polled_were_not_set_back_by_a_loss() -> None:
+    asked = [["send", 0, 7], ["send", 0, 8]]
+    told = operation(0.1, 3, 0, "send", asked, [["send", 0, [5, 7]], ["send", 0, [3, 8]]])
+    for found, legal in ([(3, 8), (5, 7)], False), ([(3, 8)], True):
+        verdict = judged(told, *KILL, poll(6, 6.1, 1, {0: found}), acks="1", flush_messages=1)
+        assert bool(verdict.legal()) == legal
+        assert {**verdict.legal(), **verdict.anomalies()} == {"int-nonmonotonic-send": 1}
+
+
 # -- when a cause must lie ------------------------------------------------------------------------
 
 
