@@ -23,7 +23,8 @@ Anomalies, of a message (a value of a key) unless they say otherwise:
 
 Never flagged: gaps in the offsets; sends with an unknown outcome, seen or not; what a process reads
 after it let go of a key, took it up from the beginning, or seeked; what it reads while subscribed,
-from one operation to the next, since somebody else may have read what lies between.
+from one operation to the next, since somebody else may have read what lies between; what nobody has
+read of a key of which all readers had seeked or subscribed, and so need not have passed it.
 
 Statistics: messages by fate, and `worst-realtime-lag` (see `checkers.log.lag`).
 

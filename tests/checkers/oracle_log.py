@@ -232,13 +232,13 @@ class _Oracle:
         return offsets[-1] <= bound and all(map(self.took_place, writers))
 
     def passing(self) -> set[Message]:
-        """What was read by processes that had not sought a position before."""
+        """What was read by processes that had not sought a position or subscribed before."""
         return {
             entry.message
             for entry in self.polls
             if entry.op.status is Kind.OK
             and not any(
-                event.f == "seek" and event.process == entry.op.process
+                event.f in ("seek", "subscribe") and event.process == entry.op.process
                 for event in self.events[: entry.op.begin]
             )
         }

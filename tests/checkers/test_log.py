@@ -208,6 +208,17 @@ def test_who_sought_a_position_passed_nothing_that_lies_before_it() -> None:
     assert found(drawn(sends, f"c1: {read}", f"c1: {took(f='seek')}")) == {"lost-write": 2}
 
 
+def test_who_subscribed_need_not_have_passed_what_was_sent_before() -> None:
+    """A subscription begins where its group had committed or, by default, at the end."""
+    sends = f"c0: {sent(0, (0, 1), (1, 2), (2, 3))}"
+    read, subscribed = polled((0, [(2, 3)])), f"c1: {took(0, f='subscribe')}"
+    assert found(drawn(sends, subscribed, f"c1: {read}")) == {}
+    assert found(drawn(subscribed, sends, f"c1: {read}")) == {}, "nobody says when it took hold"
+    assert found(drawn(sends, subscribed, f"c2: {read}")) == {"lost-write": 2}
+    assert found(drawn(sends, f"c1: {read}", subscribed)) == {"lost-write": 2}
+    assert found(drawn(sends, f"c1: {took(0)}", f"c1: {read}")) == {"lost-write": 2}
+
+
 def test_a_message_whose_offset_another_took_is_lost() -> None:
     history = drawn(
         f"c0: {sent(0, (0, 1))}",
