@@ -28,7 +28,7 @@ read of a key of which all readers had seeked or subscribed, and so need not hav
 
 Statistics: messages by fate, and `worst-realtime-lag` (see `checkers.log.lag`).
 
-Blind to: loss at the tail without final reads; groups, commits, timestamps, cycles of transactions.
+Blind to: loss at the tail without final reads, of which a note says how much there is; groups, commits, timestamps, cycles of transactions.
 Cost: a million operations about a second, less where values and offsets are dense.
 Source: jepsen.tests.kafka (`analysis` and what it calls); slots as in its `version-orders`, but
     without a vector as long as the largest offset, and by the offset of each entry where it has one
@@ -132,6 +132,11 @@ def _final_reads(history: History) -> list[str]:
 def _stats(order: Order) -> dict[str, Any]:
     tables = order.tables
     status = tables.status[tables.sent.op]
+    unjudged = contents.unjudged(order)
+    note = (
+        f"{unjudged} acknowledged messages were not judged: nobody read them, nor past them, and "
+        "no complete final reads followed"
+    )
     return {
         "keys": len(tables.keys),
         "sends": {
@@ -141,6 +146,8 @@ def _stats(order: Order) -> dict[str, Any]:
         "polled": len(tables.polled),
         "read": int(order.read.sum()),
         "never read though acknowledged": int((order.acknowledged & ~order.read).sum()),
+        "not judged though acknowledged": unjudged,
         "steps while subscribed": Sequences.polls(order).unjudged,
         "worst-realtime-lag": worst_lag(order),
+        **({"note": note} if unjudged else {}),
     }

@@ -9,7 +9,7 @@ import numpy as np
 from checkers.log import spans
 from checkers.log.cases import CONTRADICTION, Case, Cases, Proofs
 from checkers.log.codes import Bools, Ints, dense, order_by, paired
-from checkers.log.final import final_reads
+from checkers.log.final import FinalReads, final_reads
 from checkers.log.order import Order
 from checkers.log.tables import OK, UNKNOWN
 
@@ -157,12 +157,7 @@ def phantoms(order: Order) -> Cases:
 def lost_writes(order: Order) -> Cases:
     """Messages that must have been read, since somebody read one behind them, and were not."""
     proofs, tables = Proofs(order), order.tables
-    placed = order.first_slot != UNKNOWN
-    bound = np.full(len(tables.keys), UNKNOWN, np.int64)
-    seen = order.polled[_passing(order)]
-    np.maximum.at(bound, order.key[seen], order.first_slot[seen])
-    lost = placed & ~order.read & order.must_exist & (order.last_slot <= bound[order.key])
-    messages = np.flatnonzero(lost)
+    messages = np.flatnonzero(_lost(order))
     behind = _first_behind(order, order.last_slot[messages])
 
     def argue(message: int) -> Case:
@@ -196,6 +191,15 @@ def lost_writes(order: Order) -> Cases:
 
     seen_at = tables.history.time[tables.end[tables.polled.op[behind]]]
     return _of_messages(order, messages, argue, seen_at)
+
+
+def _lost(order: Order) -> Bools:
+    """bool[messages]; which took place and were never read, though somebody read one behind."""
+    bound = np.full(len(order.tables.keys), UNKNOWN, np.int64)
+    seen = order.polled[_passing(order)]
+    np.maximum.at(bound, order.key[seen], order.first_slot[seen])
+    passed = (order.first_slot != UNKNOWN) & (order.last_slot <= bound[order.key])
+    return passed & ~order.read & order.must_exist
 
 
 def _passing(order: Order) -> Ints:
@@ -235,10 +239,9 @@ def unseen(order: Order) -> Cases:
     """Acknowledged messages that nobody read although complete final reads followed."""
     proofs, sent = Proofs(order), order.tables.sent
     final = final_reads(order.tables.history)
-    if final is None or not final.complete:
+    candidates = _not_found(order, final)
+    if final is None or not len(candidates):
         return Cases(np.zeros(0, np.int64), lambda _: _none())
-    in_time = (order.tables.status[sent.op] == OK) & (order.tables.end[sent.op] < final.begin[0])
-    candidates = np.flatnonzero(in_time & ~order.read[order.sent])
     messages, first = np.unique(order.sent[candidates], return_index=True)
     begin, end = proofs.event(final.begin[0]), proofs.event(final.end[-1])
 
@@ -260,6 +263,23 @@ def unseen(order: Order) -> Cases:
 
     seen_at = order.tables.history.time[[final.end[-1]] * len(messages)]
     return _of_messages(order, messages, argue, seen_at)
+
+
+def _not_found(order: Order, final: FinalReads | None) -> Ints:
+    """Entries acknowledged before complete final reads, of messages that nobody ever read."""
+    tables, sent = order.tables, order.tables.sent
+    if final is None or not final.complete:
+        return np.zeros(0, np.int64)
+    in_time = (tables.status[sent.op] == OK) & (tables.end[sent.op] < final.begin[0])
+    return np.flatnonzero(in_time & ~order.read[order.sent])
+
+
+def unjudged(order: Order) -> int:
+    """How many messages were acknowledged and never read, and nobody looked whether they are there:
+    no one read past them, and no complete final reads followed."""
+    missing = order.acknowledged & ~order.read & ~_lost(order)
+    missing[order.sent[_not_found(order, final_reads(order.tables.history))]] = False
+    return int(missing.sum())
 
 
 def read_then_lost(order: Order) -> Cases:

@@ -59,6 +59,12 @@ def _numbers(stats: Mapping[str, Any]) -> list[str]:
         lines.append(_line("  system:  ", ", ".join(f"{k} {v}" for k, v in system.items())))
     warnings = stats.get("coverage", {}).get("warnings", ())
     lines += [_line("  warning: ", warning) for warning in warnings]
+    parts = {name: part for name, part in stats.items() if isinstance(part, Mapping)}
+    lines += [
+        _line("  note:    ", f"{name}: {part['note']}")
+        for name, part in parts.items()
+        if "note" in part
+    ]
     return lines
 
 

@@ -623,3 +623,24 @@ def test_statistics_say_what_became_of_messages() -> None:
     assert stats["sends"] == {"ok": 4, "fail": 1, "info": 1}
     assert stats["polled"] == 3 and stats["read"] == 2
     assert stats["never read though acknowledged"] == 2
+
+
+def test_a_tail_that_nobody_looked_at_is_noted_and_is_no_doubt() -> None:
+    """Such histories, of other tools, say nothing of what their runs meant to read in the end."""
+    sends = f"c0: {sent(0, (0, 1), (1, 2), (2, 3))}"
+    read = f"c1: {polled((0, [(0, 1)]))}"
+    bare = verdict(drawn(sends, read))
+    assert bare.outcome is Outcome.VALID and not bare.doubts
+    assert bare.stats["not judged though acknowledged"] == 2
+    assert bare.stats["note"].startswith("2 acknowledged messages were not judged: ")
+
+
+def test_a_message_that_is_lost_or_that_was_looked_for_is_not_unjudged() -> None:
+    sends = f"c0: {sent(0, (0, 1), (1, 2), (2, 3))}"
+    lost = verdict(drawn(sends, f"c1: {polled((0, [(1, 2)]))}"))
+    assert lost.counts == {"lost-write": 1}
+    assert lost.stats["not judged though acknowledged"] == 1, "the last one"
+    looked = drawn(sends, MARK, f"c1: {polled((0, [(0, 1)]))}", MARK, extra={1: BEGIN, 3: COMPLETE})
+    assert verdict(looked).counts == {"unseen": 2}
+    assert verdict(looked).stats["not judged though acknowledged"] == 0
+    assert "note" not in verdict(looked).stats

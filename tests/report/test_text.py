@@ -64,6 +64,13 @@ def test_a_vacuous_run_is_warned_of() -> None:
     assert "  warning: nobody read" in render(verdict, "log").splitlines()
 
 
+def test_what_a_checker_notes_of_what_it_saw_is_said_without_a_doubt() -> None:
+    noted = Verdict.of(stats={"note": "3 were not judged"})
+    verdict = Verdict.merge({"log": noted, "faults": Verdict.of(stats={"kill": {"observed": 1}})})
+    assert verdict.outcome is Outcome.VALID
+    assert "  note:    log: 3 were not judged" in render(verdict, "log").splitlines()
+
+
 @given(ANY_TEXT)
 def test_no_text_of_a_system_commands_the_terminal_or_passes_for_a_line_of_ours(text: str) -> None:
     finding = Finding("lost-write", text, (text,))
