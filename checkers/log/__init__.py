@@ -28,7 +28,8 @@ read of a key of which all readers had seeked or subscribed, and so need not hav
 
 Statistics: messages by fate, and `worst-realtime-lag` (see `checkers.log.lag`).
 
-Blind to: loss at the tail without final reads, of which a note says how much there is; groups, commits, timestamps, cycles of transactions.
+Blind to: loss at the tail without final reads (a note says of how many messages that is all there
+    is to say); groups, commits, timestamps, cycles of transactions.
 Cost: a million operations about a second, less where values and offsets are dense.
 Source: jepsen.tests.kafka (`analysis` and what it calls); slots as in its `version-orders`, but
     without a vector as long as the largest offset, and by the offset of each entry where it has one

@@ -199,7 +199,8 @@ def _lost(order: Order) -> Bools:
     seen = order.polled[_passing(order)]
     np.maximum.at(bound, order.key[seen], order.first_slot[seen])
     passed = (order.first_slot != UNKNOWN) & (order.last_slot <= bound[order.key])
-    return passed & ~order.read & order.must_exist
+    lost: Bools = passed & ~order.read & order.must_exist
+    return lost
 
 
 def _passing(order: Order) -> Ints:
