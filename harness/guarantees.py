@@ -10,8 +10,8 @@ Other controls are seen to by the checkers, which do not report them at all: sen
 outcome (C03), what a reader meets after a seek or an assignment (C06), refusals, time-outs (C09).
 
 Where a checker counts more than it argues, it tells the windows of all (`harness.windows`), and
-each is sorted by the same rule. Where it does not, the rest goes where those that it kept went: to
-`allowed` only if all of them did.
+each is sorted by the same rule. Where it does not, nobody knows when the rest happened, so that
+nothing excuses it: it is forbidden if one of those that were argued is, and else a doubt.
 """
 
 from __future__ import annotations
@@ -86,10 +86,12 @@ class Contract:
         for finding in verdict.findings:
             reason = excuses.reason(finding)
             (forbidden if reason is None else allowed).append(replace(finding, reason=reason))
-        moved = {
-            name: int(excuses.of(name, windows).sum()) for name, windows in verdict.windows.items()
-        }
-        return _resorted(verdict, forbidden, allowed, moved)
+        legal = {name: excuses.of(name, windows) for name, windows in verdict.windows.items()}
+        for name, of in legal.items():
+            if not of.all() and not any(finding.anomaly == name for finding in forbidden):
+                forbidden.append(_not_shown(name, verdict.windows[name].take(~of)))
+        known = {name: int(of.sum()) for name, of in legal.items()}
+        return _resorted(verdict, forbidden, allowed, known)
 
     def excuses(self, history: History) -> Excuses:
         """What this contract allows in this history."""
@@ -223,21 +225,21 @@ def _resorted(
 ) -> Verdict:
     """The verdict with these findings. `known` says of how many cases it is known that they are
     allowed, by anomaly."""
+    counts, allowed_counts = dict(verdict.counts), dict(verdict.allowed_counts)
+    left, moved = (Counter(finding.anomaly for finding in found) for found in (forbidden, allowed))
+    doubts = list(verdict.doubts)
+    for name, kept in moved.items():
+        legal = known.get(name, kept)
+        rest = counts.pop(name, kept + left[name]) - legal
+        allowed_counts[name] = legal
+        if rest > 0 and name in left:
+            counts[name] = rest
+        elif rest > 0:
+            doubts.append(_unsorted(name, rest))
     if forbidden:
         outcome = Outcome.INVALID
     else:
-        outcome = Outcome.UNKNOWN if verdict.doubts else Outcome.VALID
-    counts, allowed_counts = dict(verdict.counts), dict(verdict.allowed_counts)
-    left, moved = (Counter(finding.anomaly for finding in found) for found in (forbidden, allowed))
-    for name, kept in moved.items():
-        total = counts.pop(name, kept + left[name])
-        if name in known:
-            counts |= {name: total - known[name]} if total > known[name] else {}
-            allowed_counts[name] = known[name]
-        elif name in left:
-            counts[name] = total - kept
-        else:
-            allowed_counts[name] = total
+        outcome = Outcome.UNKNOWN if doubts else Outcome.VALID
     return replace(
         verdict,
         outcome=outcome,
@@ -245,5 +247,19 @@ def _resorted(
         allowed=(*verdict.allowed, *allowed),
         counts=counts,
         allowed_counts=allowed_counts,
+        doubts=tuple(doubts),
         windows={},
+    )
+
+
+def _not_shown(name: str, windows: Windows) -> Finding:
+    """For cases that nothing excuses, where their checker argued only others."""
+    claim = f"{len(windows)} cases of {name}, which their checker does not show, have no excuse"
+    return Finding(name, claim, span=windows.span(0), window=windows.take([0]))
+
+
+def _unsorted(name: str, rest: int) -> str:
+    return (
+        f"{rest} more cases of {name} were counted and not shown, and their checker does not say "
+        "when they happened: whether this contract allows them is not known"
     )

@@ -129,7 +129,7 @@ def test_c01_an_unclean_leader_may_undo_what_was_read() -> None:
 
 
 def test_c01_a_single_replica_has_nobody_else_who_could_lead_uncleanly() -> None:
-    one = {"unclean": True, "replication_factor": 1, "flush_messages": 1}
+    one: dict[str, Any] = {"unclean": True, "replication_factor": 1, "flush_messages": 1}
     assert allowed("unseen", KILL, **one) is None
     assert allowed("unseen", KILL, **{**one, "replication_factor": 2})
 
@@ -304,22 +304,55 @@ def test_a_verdict_is_as_bad_as_what_is_left_of_it() -> None:
     assert contract.sort(nothing, told) == nothing
 
 
-def test_what_was_counted_and_not_kept_goes_where_the_kept_ones_went() -> None:
+def test_cases_that_were_counted_and_not_shown_are_not_excused_by_those_that_were() -> None:
+    """A checker that tells no windows may have kept the excused ones and left out the others."""
     contract = derive("log", {**SAFE, "acks": "1"}, "derived")
     told = history(*KILL, END)
     early, within = finding("unseen", 0, 1), finding("unseen")
-    all_legal = contract.sort(Verdict.of([within] * 2, counts={"unseen": 500}), told)
-    assert (all_legal.anomalies(), all_legal.legal()) == ({}, {"unseen": 500})
-    assert all_legal.to_json()["allowed"]["unseen"]["count"] == 500
+    hidden = contract.sort(Verdict.of([within] * 2, counts={"unseen": 500}), told)
+    assert (hidden.anomalies(), hidden.legal()) == ({}, {"unseen": 2})
+    assert hidden.outcome is Outcome.UNKNOWN
+    (doubt,) = hidden.doubts
+    assert doubt.startswith("498 more cases of unseen were counted and not shown")
     mixed = contract.sort(Verdict.of([within, early], counts={"unseen": 500}), told)
     assert (mixed.anomalies(), mixed.legal()) == ({"unseen": 499}, {"unseen": 1})
+    assert mixed.outcome is Outcome.INVALID and not mixed.doubts, "none of them is excused"
     none = contract.sort(Verdict.of([early] * 2, counts={"unseen": 500}), told)
     assert (none.anomalies(), none.legal()) == ({"unseen": 500}, {})
 
 
+def test_cases_that_were_all_shown_need_no_windows() -> None:
+    contract = derive("log", {**SAFE, "acks": "1"}, "derived")
+    shown = contract.sort(
+        Verdict.of([finding("unseen")] * 2, counts={"unseen": 2}), history(*KILL, END)
+    )
+    assert shown.outcome is Outcome.VALID and shown.legal() == {"unseen": 2}
+
+
+def test_cases_whose_windows_are_told_are_sorted_though_few_are_shown() -> None:
+    contract = derive("log", {**SAFE, "acks": "1"}, "derived")
+    told, windows = history(*KILL, END), Windows.of([ns(1)] * 500, [ns(5)] * 500)
+    found = Verdict.of([finding("unseen")], counts={"unseen": 500}, windows={"unseen": windows})
+    sorted_out = contract.sort(found, told)
+    assert sorted_out.outcome is Outcome.VALID and sorted_out.legal() == {"unseen": 500}
+    assert sorted_out.to_json()["allowed"]["unseen"]["count"] == 500
+
+
+def test_a_case_that_nothing_excuses_is_a_finding_though_its_checker_shows_only_others() -> None:
+    contract = derive("log", {**SAFE, "acks": "1"}, "derived")
+    windows = Windows.of([ns(1)] * 8 + [ns(0)], [ns(5)] * 8 + [ns(1)])
+    found = Verdict.of([finding("unseen")] * 8, counts={"unseen": 9}, windows={"unseen": windows})
+    verdict = contract.sort(found, history(*KILL, END))
+    assert (verdict.anomalies(), verdict.legal()) == ({"unseen": 1}, {"unseen": 8})
+    assert verdict.outcome is Outcome.INVALID
+    (hidden,) = verdict.findings
+    assert hidden.span == (ns(0), ns(1)) and "does not show" in hidden.claim
+
+
 def test_counts_survive_the_merging_of_checkers() -> None:
     contract = derive("log", {**SAFE, "acks": "1"}, "derived")
-    found = Verdict.of([finding("unseen")], counts={"unseen": 12})
+    windows = {"unseen": Windows.of([ns(1)] * 12, [ns(5)] * 12)}
+    found = Verdict.of([finding("unseen")], counts={"unseen": 12}, windows=windows)
     merged = judge(history(*KILL, END), {"a": lambda *_: found, "b": lambda *_: found}, contract)
     assert merged.outcome is Outcome.VALID and merged.legal() == {"unseen": 24}
 
