@@ -61,12 +61,19 @@ class Durability:
             for segment in (*doomed, *segments.dirty(end)):
                 await segment.fsync()
             if not segments.names_synced:
-                segments.names_synced = True
-                await self._disk.fsync_dir(self._folder)
+                await self._sync_names(segments)
         except OSError as error:
             self.failed(error)
             raise
         self.state.recovery_point = end
+
+    async def _sync_names(self, segments: Segments) -> None:
+        segments.names_synced = True  # a segment that begins meanwhile takes it back
+        try:
+            await self._disk.fsync_dir(self._folder)
+        except BaseException:
+            segments.names_synced = False
+            raise
 
     async def checkpoint(self, segments: Segments, epochs: Epochs) -> None:
         """Store what is known, and delete what is before the start. Raises OSError."""
@@ -79,20 +86,28 @@ class Durability:
 
     async def store(self, segments: Segments, epochs: Epochs) -> None:
         """Raises OSError."""
-        state, dump = _copy(self.state), epochs.dump()
+        state, dump, dirty = _copy(self.state), epochs.dump(), epochs.dirty
+        # Taken back here, where they are dumped: one that begins while the disk is waited for is
+        # not in this dump, and batches of it below the next recovery point would be believed to be
+        # of the epoch before.
+        epochs.dirty = False
+        try:
+            await self._store_what_speaks_of_batches(segments, state, dump if dirty else None)
+        except BaseException:
+            epochs.dirty |= dirty
+            raise
+        await self._store(state)
+
+    async def _store_what_speaks_of_batches(
+        self, segments: Segments, state: State, dump: bytes | None
+    ) -> None:
         before, after = self.stored.recovery_point, state.recovery_point
         if after > before:
             for segment in segments.between(before, after):
                 await segment.sync_indexes()
             await self._disk.fsync_dir(self._folder)
-        if epochs.dirty:
-            epochs.dirty = False
-            try:
-                await self._disk.replace(f"{self._folder}/{epochs_file.FILE}", dump)
-            except BaseException:
-                epochs.dirty = True
-                raise
-        await self._store(state)
+        if dump is not None:
+            await self._disk.replace(f"{self._folder}/{epochs_file.FILE}", dump)
 
     async def lower(self, offset: int) -> None:
         """Nothing from `offset` on counts as durable any more, before it is cut: else other batches

@@ -13,6 +13,7 @@ other, in the order that `nodes.broker.log.durability` explains.
 
 from __future__ import annotations
 
+import errno
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -159,8 +160,12 @@ class Log:
             segment.close()
 
     async def remove(self) -> None:
-        """Delete the log for good. Raises OSError."""
+        """Delete the log for good. Raises OSError.
+
+        Who waits for a turn gets none any more: another log may have the folder by then.
+        """
         async with self._durability.turn:
+            self._durability.failed(OSError(errno.ESTALE, "the log was removed", self.folder))
             self.abandon()
             remove_folder(self._disk, self.folder)
 

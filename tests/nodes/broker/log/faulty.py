@@ -33,7 +33,7 @@ class FaultyFile(QuickFile):
 
 
 class FaultyDisk(QuickDisk):
-    """Attributes: fault: asked before every write and fsync. synced: the files that were."""
+    """Attributes: fault: asked before every write and fsync. synced: what was, also folders."""
 
     fault: Fault = staticmethod(lambda operation, path: None)
 
@@ -46,6 +46,11 @@ class FaultyDisk(QuickDisk):
         if number is not None:
             raise OSError(number, os.strerror(number), path)
 
+    async def fsync_dir(self, path: Path = ".") -> None:
+        await super().fsync_dir(path)
+        self.check("fsync", str(path))
+        self.synced.append(str(path))
+
     def open(self, path: Path, *, create: bool = False) -> FaultyFile:
         file = FaultyFile(self._at(path), create=create)
         file.disk, file.name = self, str(path)
@@ -55,3 +60,13 @@ class FaultyDisk(QuickDisk):
 def failing(operation: str, suffix: str, number: int = errno.EIO) -> Fault:
     """Every such operation on files whose names end so fails."""
     return lambda op, path: number if op == operation and path.endswith(suffix) else None
+
+
+def cancelling(operation: str, suffix: str) -> Fault:
+    """Whoever waits for such an operation is cancelled."""
+
+    def fault(op: str, path: str) -> None:
+        if op == operation and path.endswith(suffix):
+            raise asyncio.CancelledError
+
+    return fault

@@ -26,7 +26,7 @@ from nodes.broker.log.errors import (
 )
 from nodes.broker.log.log import Log
 from tests.host.disks import QuickDisk
-from tests.nodes.broker.log.faulty import FaultyDisk, failing
+from tests.nodes.broker.log.faulty import FaultyDisk, cancelling, failing
 from tests.nodes.broker.log.making import GZIP, batch, decoded, header, placed, values
 from tests.nodes.broker.log.test_batch import stamp_crc
 
@@ -317,6 +317,46 @@ async def test_after_a_failed_fsync_nothing_is_promised_any_more(disk: FaultyDis
     assert decoded(log.read(0, 100, 1))[0][2] == b"one", "it can still be read"
 
 
+async def test_a_name_whose_sync_was_given_up_is_synced_by_the_next_flush(
+    disk: FaultyDisk,
+) -> None:
+    """A client that waited for its acknowledgement hung up in the midst of the flush."""
+    log = await opened(disk)
+    log.append_leader(values(b"one"), 0, NOW)
+    disk.synced.clear()
+    disk.fault = cancelling("fsync", log.folder)
+    with pytest.raises(asyncio.CancelledError):
+        await log.flush()
+    disk.fault = FaultyDisk.fault
+    log.append_leader(values(b"two"), 0, NOW)
+    await log.flush()
+    assert log.recovery_point == 2
+    assert log.folder in disk.synced
+
+
+async def test_an_epoch_that_begins_during_a_checkpoint_is_stored_by_the_next(
+    disk: FaultyDisk,
+) -> None:
+    log = await opened(disk)
+    log.append_leader(values(b"one"), 1, NOW)
+    await log.flush()
+
+    def begin(operation: str, path: str) -> None:
+        if (operation, path[-6:]) == ("fsync", ".index") and log.latest_epoch == 1:
+            log.append_leader(values(b"two"), 2, NOW)
+
+    disk.fault = begin
+    await log.checkpoint()
+    disk.fault = FaultyDisk.fault
+    assert log.latest_epoch == 2
+    await log.flush()
+    await log.checkpoint()
+    log.abandon()
+    again = await opened(disk)
+    again._check()
+    assert (again.epochs.epochs, again.epochs.starts) == ([1, 2], [0, 1])
+
+
 async def test_nothing_is_cut_while_it_is_synced(disk: FaultyDisk) -> None:
     log = await opened(disk, LogConfig(segment_bytes=100))
     for _ in range(5):
@@ -367,6 +407,28 @@ async def test_a_removed_log_leaves_nothing(disk: QuickDisk) -> None:
     await log.remove()
     await flush
     assert disk.listdir() == []
+
+
+async def test_a_removed_log_does_nothing_to_the_one_that_has_its_folder_now(
+    disk: QuickDisk,
+) -> None:
+    """Whatever waited for its turn while a topic was deleted and made anew."""
+    log = await Log.open(disk, "t-0", now_ms=NOW, topic_id=uuid.uuid4())
+    for _ in range(3):
+        log.append_leader(values(b"old"), 0, NOW)
+    await log.flush()
+    log.append_leader(values(b"old"), 0, NOW)
+    await log.remove()
+    topic_id = uuid.uuid4()
+    other = await Log.open(disk, "t-0", now_ms=NOW, topic_id=topic_id)
+    for work in (log.flush, log.checkpoint, lambda: log.truncate(1), lambda: log.restart_at(7)):
+        with pytest.raises(OSError):
+            await work()
+    other.append_leader(values(b"new"), 0, NOW)
+    other.abandon()
+    again = await Log.open(disk, "t-0", now_ms=NOW, topic_id=topic_id)
+    again._check()
+    assert (again.start_offset, again.end_offset) == (0, 1)
 
 
 async def test_a_log_restarts_where_its_leader_begins(disk: QuickDisk) -> None:
