@@ -285,7 +285,7 @@ def _warnings(
         warnings.append(f"no acknowledged write overlapped a fault of kind {', '.join(idle)}")
     if planned and not any(exposure.in_flight for exposure in planned):
         warnings.append("no operation was in flight when a fault came")
-    moving = any(e.spell.kind in MOVERS and e.spell.between_nodes for e in planned)
+    moving = any(e.spell.acts_as in MOVERS and e.spell.between_nodes for e in planned)
     if moving and system.get("elections") == 0:
         warnings.append("no leader was elected during the run, in spite of its faults")
     return warnings

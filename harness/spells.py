@@ -50,7 +50,7 @@ class Spell:
         node: the node that was hit; None where links or unknown targets were.
         links: directed links (from, to) that were hit.
         roles: what the node was then ("leader", "controller", "follower"), if the run wrote it.
-        lasting: whether it is a state that something else ends.
+        like: the fault that a plug-in says its own is like; see `acts_as`.
     """
 
     kind: str
@@ -61,7 +61,13 @@ class Spell:
     node: str | None = None
     links: frozenset[Link] = frozenset()
     roles: tuple[str, ...] = ()
-    lasting: bool = False
+    like: str | None = None
+
+    @property
+    def acts_as(self) -> str:
+        """The kind by whose effects it is to be judged: what somebody calls a fault says nothing of
+        what it breaks."""
+        return self.like or self.kind
 
     @property
     def between_nodes(self) -> bool:
@@ -138,7 +144,7 @@ class _Reader:
             self._end(begun.time, lambda spell: spell.kind == kind)
         for spell in _applied(kind, begun, ended):
             if lasting:
-                self._on.append(replace(spell, lasting=True))
+                self._on.append(spell)
             else:
                 self.found.append(replace(spell, end=(ended or begun).time))
 
@@ -155,7 +161,8 @@ def _applied(kind: str, begun: Op, ended: Op | None) -> Iterator[Spell]:
     if effect.get("outcome") == "skipped":
         return
     applied = ended.time if ended is not None else begun.time
-    spell = Spell(kind, begun.index, begun.time, begun.time, applied)
+    evidence = effect.get("evidence")
+    spell = Spell(kind, begun.index, begun.time, begun.time, applied, like=_like(evidence))
     if kind == "crash":
         yield _crash(spell, begun.value)
     elif links := _links(begun.value):
@@ -164,7 +171,8 @@ def _applied(kind: str, begun: Op, ended: Op | None) -> Iterator[Spell]:
         roles = (ended.extra or {}).get("roles", {}) if ended is not None else {}
         for node in nodes:
             if _outcome(effect, node) != "skipped":
-                yield replace(spell, node=node, roles=tuple(roles.get(node, ())))
+                like = _like(_seen(effect, node)) or spell.like
+                yield replace(spell, node=node, roles=tuple(roles.get(node, ())), like=like)
     else:
         yield spell
 
@@ -180,9 +188,20 @@ def _crash(spell: Spell, value: Any) -> Spell:
 
 def _outcome(effect: Mapping[str, Any], node: str) -> Any:
     """What came of it at one node of several, if the effect says so."""
+    return _seen(effect, node).get("outcome")
+
+
+def _seen(effect: Mapping[str, Any], node: str) -> Mapping[str, Any]:
+    """What was seen at one node of several."""
     evidence = effect.get("evidence")
     seen = evidence.get(node) if isinstance(evidence, Mapping) else None
-    return seen.get("outcome") if isinstance(seen, Mapping) else None
+    return seen if isinstance(seen, Mapping) else {}
+
+
+def _like(evidence: Any) -> str | None:
+    """What the fault is like, if its evidence says so."""
+    like = evidence.get("like") if isinstance(evidence, Mapping) else None
+    return like if isinstance(like, str) else None
 
 
 def _effect(ended: Op | None) -> Mapping[str, Any]:

@@ -272,8 +272,35 @@ def test_faults_that_did_not_happen_excuse_nothing() -> None:
     assert allowed("unseen", skipped, acks="1") is None
 
 
-def test_a_fault_of_an_unknown_kind_may_have_done_anything() -> None:
-    assert allowed("unseen", [fault(2, "start-gremlins", "many", outcome=None)], acks="1")
+def gremlins(*, like: str | None = None, nodes: list[str] | None = None) -> list[Events]:
+    """A fault of somebody's plug-in, which may say what it is like."""
+    evidence = {} if like is None else {"like": like}
+    return [fault(2, "start-gremlins", nodes, evidence=evidence), fault(4, "stop-gremlins")]
+
+
+def test_a_fault_of_an_unknown_kind_excuses_nothing_however_long_it_lasts() -> None:
+    """Whoever adds watchers, load or a snapshot must not switch off what acks=1 forbids."""
+    for told in (gremlins(), gremlins(like="mischief"), gremlins(nodes=["n1"])):
+        assert allowed("unseen", told, acks="1") is None
+        assert allowed("unseen", told, acks="0") is None
+        assert allowed("duplicate", told, idempotence=False) is None
+
+
+def test_a_fault_of_a_plug_in_excuses_what_a_fault_that_it_is_like_does() -> None:
+    reason = allowed("unseen", gremlins(like="pause"), acks="1")
+    assert reason is not None and reason.endswith("here: gremlins at 2.0 s")
+    assert allowed("duplicate", gremlins(like="pause"), idempotence=False)
+    every = ["n1", "n2", "n3"]
+    assert allowed("lost-write", gremlins(like="power-off", nodes=every))
+    assert allowed("lost-write", gremlins(like="power-off", nodes=["n1"])) is None
+    assert allowed("lost-write", gremlins(like="kill", nodes=every)) is None
+    assert allowed("lost-write", gremlins(like="kill", nodes=every), disk="volatile")
+
+
+@pytest.mark.parametrize("f", ["partition", "packet"])
+def test_faults_of_jepsen_that_last_are_known(f: str) -> None:
+    told = [fault(2, f"start-{f}", "majority", outcome=None), fault(4, f"stop-{f}", outcome=None)]
+    assert allowed("unseen", told, acks="1")
 
 
 @pytest.mark.parametrize("f", ["noop", "look", "sleep"])

@@ -141,6 +141,48 @@ def test_a_spell_knows_what_its_target_was() -> None:
     assert spell.describe() == "kill of n1 at 1.0 s"
 
 
+def test_a_fault_that_is_a_state_lasts_and_any_other_is_over_with_its_own_operation() -> None:
+    lasting = [fault(1, f, ["n1"], took_s=0.5) for f in ("kill", "pause", "start-gremlins")]
+    found = spells(history(*lasting, fault(2, "gremlins", took_s=0.5), operation(8, 9, 0, "send")))
+    assert {spell.kind + f" at {spell.begin / 1e9:g}": spell.end / 1e9 for spell in found} == {
+        "kill at 1": 9,
+        "pause at 1": 9,
+        "gremlins at 1": 9,
+        "gremlins at 2": 2.5,
+    }
+
+
+def test_a_fault_acts_as_what_its_effect_says_that_it_is_like() -> None:
+    (known,) = spells(history(fault(1, "kill", ["n1"])))
+    assert known.acts_as == "kill"
+    (unknown,) = spells(history(fault(1, "start-gremlins", None)))
+    assert (unknown.kind, unknown.acts_as) == ("gremlins", "gremlins")
+    (told,) = spells(history(fault(1, "start-gremlins", None, evidence={"like": "pause"})))
+    assert (told.kind, told.acts_as) == ("gremlins", "pause")
+
+
+def test_a_fault_may_be_like_another_one_at_each_of_its_nodes() -> None:
+    """As `Effect.all` puts the effects of several nodes together."""
+    evidence = {
+        "n1": {"outcome": "observed", "like": "kill"},
+        "n2": {"outcome": "observed", "like": "pause"},
+        "n3": {"outcome": "observed"},
+    }
+    found = spells(history(fault(1, "start-gremlins", ["n1", "n2", "n3"], evidence=evidence)))
+    assert [spell.acts_as for spell in found] == ["kill", "pause", "gremlins"]
+
+
+@pytest.mark.parametrize("like", [None, 7, ["pause"], {"kind": "pause"}, ""])
+def test_what_a_fault_is_like_is_believed_only_if_it_is_a_name(like: object) -> None:
+    (spell,) = spells(history(fault(1, "start-gremlins", ["n1"], evidence={"like": like})))
+    assert spell.acts_as == "gremlins"
+
+
+def test_what_was_never_answered_is_like_nothing() -> None:
+    (spell,) = spells(history(fault(1, "start-gremlins", ["n1"], took_s=None)))
+    assert spell.acts_as == "gremlins"
+
+
 FAULTS: st.SearchStrategy[tuple[str, object]] = st.one_of(
     st.tuples(
         st.sampled_from(["kill", "pause", "power-off", "start", "resume"]),
