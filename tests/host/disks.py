@@ -1,12 +1,17 @@
-"""What a disk must be like, as plain dictionaries; and disks that make tests quick."""
+"""What a disk must be like, as plain dictionaries; disks whose power fails; quick disks."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
 
+from harness import seeds
 from harness.host.contract import Path
 from harness.host.real import RealDisk, RealFile
+from harness.host.volatile import VolatileDisk
+from harness.sim.disk import SimDisk
 
 
 @dataclass(eq=False, slots=True)
@@ -34,6 +39,36 @@ class ModelDisk:
             again = files.setdefault(id(file), ModelFile(bytearray(content), content))
             self.durable_names[name] = again
         self.names = dict(self.durable_names)
+
+
+class Powered(Protocol):
+    """A machine with a disk, which keeps nothing un-synced when its power fails."""
+
+    disk: Any
+
+    def power_off(self) -> Any:
+        """Returns the disk as the next process finds it."""
+        ...
+
+
+class PoweredVolatile:
+    def __init__(self, below: RealDisk) -> None:
+        self.disk = VolatileDisk(below)
+
+    def power_off(self) -> VolatileDisk:
+        self.disk = VolatileDisk(self.disk.below)
+        return self.disk
+
+
+class PoweredSim:
+    def __init__(self) -> None:
+        self.machine = SimDisk(partial(seeds.stream, 7, "disk"))
+        self.disk: Any = self.machine.mount()
+
+    def power_off(self) -> Any:
+        self.machine.power_off(harshest=True)
+        self.disk = self.machine.mount()
+        return self.disk
 
 
 class QuickFile(RealFile):

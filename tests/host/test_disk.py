@@ -1,4 +1,4 @@
-"""One conformance suite over both disks: what `harness.host.contract` pins."""
+"""One conformance suite over all disks: what `harness.host.contract` pins."""
 
 from __future__ import annotations
 
@@ -22,24 +22,27 @@ from hypothesis.stateful import (
 
 from harness.host.real import RealDisk
 from harness.host.volatile import VolatileDisk
-from tests.host.disks import ModelDisk, ModelFile, QuickDisk
+from tests.host.disks import ModelDisk, ModelFile, Powered, PoweredSim, PoweredVolatile, QuickDisk
 from tests.host.running import run
 
-KINDS = ["real", "volatile"]
+KINDS = ["real", "volatile", "sim"]
+POWERED = ["volatile", "sim"]
+"""The disks whose power can fail in a test: un-synced writes are in this process."""
+
 NAMES = st.sampled_from(["a", "b", "c"])
 BYTES = st.binary(max_size=40)
 Handle = tuple[Any, ModelFile, int]
 """An open file, its model, and how many power failures there were before it was opened."""
 
 
-def make(kind: str, folder: Path) -> Any:
-    disk = RealDisk(folder)
-    return disk if kind == "real" else VolatileDisk(disk)
+def make(kind: str, below: RealDisk) -> Powered:
+    return PoweredSim() if kind == "sim" else PoweredVolatile(below)
 
 
 @pytest.fixture(params=KINDS)
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    return make(request.param, tmp_path)
+    below = RealDisk(tmp_path)
+    return below if request.param == "real" else make(request.param, below).disk
 
 
 def written(disk: Any, path: str, data: bytes) -> Any:
@@ -175,63 +178,77 @@ async def test_a_folder_that_is_not_there_cannot_be_synced(disk: Any) -> None:
 # -- power failures -----------------------------------------------------------------------------
 
 
-def again(disk: VolatileDisk) -> VolatileDisk:
-    """The disk as the next process finds it after a power failure."""
-    return VolatileDisk(disk.below)
+@pytest.fixture(params=POWERED)
+def powered(request: pytest.FixtureRequest, tmp_path: Path) -> Powered:
+    return make(request.param, RealDisk(tmp_path))
 
 
-@pytest.fixture
-def volatile(tmp_path: Path) -> VolatileDisk:
-    return VolatileDisk(RealDisk(tmp_path))
-
-
-async def test_what_was_not_synced_is_gone_after_a_power_failure(volatile: VolatileDisk) -> None:
-    file = written(volatile, "f", b"abc")
+async def test_what_was_not_synced_is_gone_after_a_power_failure(powered: Powered) -> None:
+    file = written(powered.disk, "f", b"abc")
     await file.fsync()
-    await volatile.fsync_dir()
+    await powered.disk.fsync_dir()
     file.write_at(3, b"def")
-    assert volatile.read("f") == b"abcdef"
-    assert again(volatile).read("f") == b"abc"
+    assert powered.disk.read("f") == b"abcdef"
+    assert powered.power_off().read("f") == b"abc"
 
 
-async def test_a_synced_file_without_a_synced_name_is_gone(volatile: VolatileDisk) -> None:
-    await written(volatile, "f", b"abc").fsync()
-    assert again(volatile).listdir() == []
+async def test_a_synced_file_without_a_synced_name_is_gone(powered: Powered) -> None:
+    await written(powered.disk, "f", b"abc").fsync()
+    assert powered.power_off().listdir() == []
 
 
-async def test_a_synced_name_without_synced_content_is_an_empty_file(
-    volatile: VolatileDisk,
-) -> None:
-    written(volatile, "f", b"abc")
-    await volatile.fsync_dir()
-    assert again(volatile).read("f") == b""
+async def test_a_synced_name_without_synced_content_is_an_empty_file(powered: Powered) -> None:
+    written(powered.disk, "f", b"abc")
+    await powered.disk.fsync_dir()
+    assert powered.power_off().read("f") == b""
 
 
-async def test_a_removal_that_was_not_synced_did_not_happen(volatile: VolatileDisk) -> None:
-    await volatile.replace("f", b"abc")
-    volatile.remove("f")
-    assert again(volatile).read("f") == b"abc"
-    await volatile.fsync_dir()
-    assert again(volatile).listdir() == []
+async def test_a_removal_that_was_not_synced_did_not_happen(powered: Powered) -> None:
+    await powered.disk.replace("f", b"abc")
+    powered.disk.remove("f")
+    assert powered.power_off().read("f") == b"abc"
+    powered.disk.remove("f")
+    await powered.disk.fsync_dir()
+    assert powered.power_off().listdir() == []
 
 
-async def test_an_fsync_keeps_what_was_written_before_it_began(volatile: VolatileDisk) -> None:
-    await volatile.replace("f", b"")
-    file = volatile.open("f")
+async def test_what_is_done_to_a_folder_is_durable_at_once(powered: Powered) -> None:
+    powered.disk.mkdir("d/e")
+    await powered.disk.replace("d/e/f", b"abc")
+    powered.disk.rename("d", "g")
+    assert powered.power_off().read("g/e/f") == b"abc"
+    powered.disk.rmtree("g/e")
+    assert powered.power_off().listdir("g") == []
+
+
+async def test_an_fsync_keeps_what_was_written_before_it_began(powered: Powered) -> None:
+    await powered.disk.replace("f", b"")
+    file = powered.disk.open("f")
+    await write_while_syncing(file)
+    assert powered.power_off().read("f") == b"one"
+
+
+async def test_what_was_written_during_an_fsync_is_kept_by_the_next(powered: Powered) -> None:
+    await powered.disk.replace("f", b"")
+    file = powered.disk.open("f")
+    await write_while_syncing(file)
+    await file.fsync()
+    assert powered.power_off().read("f") == b"onetwo"
+
+
+async def write_while_syncing(file: Any) -> None:
     file.write_at(0, b"one")
     syncing = file.fsync()
-    waiting_for = syncing.send(None)
+    waiting_for = syncing.send(None)  # a future, or nothing: then the next turn will do
     file.write_at(3, b"two")
-    while not waiting_for.done():
+    while waiting_for is not None and not waiting_for.done():
         await run_once()
     with pytest.raises(StopIteration):
         syncing.send(None)
-    assert again(volatile).read("f") == b"one"
-    await file.fsync()
-    assert again(volatile).read("f") == b"onetwo"
 
 
-async def test_after_an_fsync_that_failed_none_succeeds(volatile: VolatileDisk) -> None:
+async def test_after_an_fsync_that_failed_none_succeeds(tmp_path: Path) -> None:
+    volatile = VolatileDisk(RealDisk(tmp_path))
     await volatile.replace("d", b"")
     file = volatile.open("d")
     file.write_at(0, b"abc")
@@ -262,7 +279,8 @@ class DiskMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
         below = QuickDisk(Path(self.folder.name))
-        self.disk: Any = below if self.kind == "real" else VolatileDisk(below)
+        self.powered = None if self.kind == "real" else make(self.kind, below)
+        self.disk: Any = below if self.powered is None else self.powered.disk
         self.model = ModelDisk()
         self.era = 0
 
@@ -335,10 +353,11 @@ class DiskMachine(RuleBasedStateMachine):
         self.model.names[name] = ModelFile(bytearray(data), data)
         self.model.fsync_dir()
 
-    @precondition(lambda self: self.kind == "volatile")
+    @precondition(lambda self: self.powered is not None)
     @rule()
     def power_off(self) -> None:
-        self.disk = again(self.disk)
+        assert self.powered is not None
+        self.disk = self.powered.power_off()
         self.model.power_off()
         self.era += 1
 
@@ -353,9 +372,18 @@ class VolatileMachine(DiskMachine):
     kind = "volatile"
 
 
+class SimMachine(DiskMachine):
+    kind = "sim"
+
+    @invariant()
+    def the_disk_is_in_order(self) -> None:
+        assert isinstance(self.powered, PoweredSim)
+        self.powered.machine._check()
+
+
 DiskMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
-VolatileMachine.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None
-)
+for _machine in (VolatileMachine, SimMachine):
+    _machine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestAnySequenceOnTheRealDisk = DiskMachine.TestCase
 TestAnySequenceOnTheVolatileDisk = VolatileMachine.TestCase
+TestAnySequenceOnTheSimulatedDisk = SimMachine.TestCase
