@@ -34,8 +34,15 @@ LIST_OFFSETS_VERSION = 7
 EARLIEST, LATEST = -2, -1
 PARTITION_BYTES = 1 << 20
 BACKOFF_CODES = frozenset(
-    {Code.NOT_LEADER_OR_FOLLOWER, Code.UNKNOWN_LEADER_EPOCH, Code.FENCED_LEADER_EPOCH}
+    {
+        Code.NOT_LEADER_OR_FOLLOWER,
+        Code.UNKNOWN_LEADER_EPOCH,
+        Code.FENCED_LEADER_EPOCH,
+        Code.UNKNOWN_TOPIC_ID,
+        Code.UNKNOWN_TOPIC_OR_PARTITION,
+    }
 )
+"""One of the two has not heard of the newest metadata yet."""
 
 Connect = Callable[[Address, str], Awaitable[PeerConnection]]
 """(address, client id) → a connection. Raises OSError or TimeoutError."""
@@ -186,14 +193,25 @@ class Fetcher:
             if diverging is not None and diverging.end_offset >= 0:
                 await partition.truncate_after_divergence(diverging.epoch, diverging.end_offset)
             else:
-                records = data.records or b""
-                partition.append_fetched(records, data.high_watermark, data.log_start_offset)
+                await self._append(partition, data)
         except (CorruptBatch, Misplaced) as error:
             self._host.log("fetcher.corrupt", partition=partition.name, error=str(error))
             return False
         except BrokerError:
             return False  # the disk; the partition is offline and says so
         return True
+
+    async def _append(self, partition: Partition, data: Any) -> None:
+        """Raises as `Partition.append_fetched`."""
+        start = data.log_start_offset
+        try:
+            partition.append_fetched(data.records or b"", data.high_watermark, start)
+        except Misplaced:
+            if not partition.log.start_offset < partition.log.end_offset <= start:
+                raise
+            # The leader's log begins in the midst of a batch, and ours ends there with another one:
+            # of what parted before its start the leader knows no epochs. Nothing of ours is needed.
+            await partition.restart_at(start)
 
     async def _reset(self, connection: PeerConnection, partition: Partition) -> None:
         """The leader does not have the offset that was asked for."""

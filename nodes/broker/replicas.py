@@ -315,10 +315,17 @@ class Replicas:
         self._asking.add(key)
         # From here on the high watermark waits for them, too: the controller may count them first.
         partition.joining = joining
-        self._spawn(self._alter(key, partition, partition.state, isr))
+        # Of the processes that are meant: those that fetch next may have lost everything.
+        epochs = {r: p.broker_epoch for r, p in partition.progress.items() if r in isr}
+        self._spawn(self._alter(key, partition, partition.state, isr, epochs))
 
     async def _alter(
-        self, key: Key, partition: Partition, state: PartitionState, isr: tuple[int, ...]
+        self,
+        key: Key,
+        partition: Partition,
+        state: PartitionState,
+        isr: tuple[int, ...],
+        epochs: dict[int, int],
     ) -> None:
         """Ask until the metadata has moved on, or until it is certain that it will not.
 
@@ -326,7 +333,6 @@ class Replicas:
         `joining` must stand until the partition's next state is known, which then has it or proves
         that it came too late.
         """
-        epochs = {r: p.broker_epoch for r, p in partition.progress.items() if r in isr}
         try:
             while partition.leads_as(state):
                 try:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from nodes.broker.controller.commands import CreateTopic
 from nodes.broker.errors import BrokerError, Code
 from tests.nodes.broker.log.faulty import FaultyDisk, failing
 from tests.nodes.broker.replication.world import Sent, SimNode, World
@@ -257,6 +258,19 @@ async def test_a_late_answer_of_another_epoch_changes_nothing(make: Make) -> Non
     assert [world.values(node) for node in world.nodes.values()] == [[b"new"]] * 3
 
 
+async def test_a_topic_that_only_one_of_the_two_knows_of_yet_is_no_trouble(make: Make) -> None:
+    world = await make()
+    one, two, _ = world.nodes.values()
+    world.commit(CreateTopic("u", 1, 3, {}, assignments=[(1, 2, 3)]))
+    await world.learn(two)
+    await world.replicate(2, 3)
+    await world.produce(one, [b"a"], 1)
+    await world.replicate(2, 3)
+    assert world.values(two) == [b"a"], "the others are fetched as ever"
+    assert one.context is not None and one.context.metrics.errors["Fetch", Code.UNKNOWN_TOPIC_ID]
+    assert not [e for e in two.host.events if e["event"].startswith("fetcher.")]
+
+
 async def test_a_follower_with_another_log_does_not_count_before_it_has_cut_it(make: Make) -> None:
     """The old leader's end is past the new one's: by its offset alone it would have everything."""
     world = await make()
@@ -376,6 +390,30 @@ async def test_kip_903_a_process_is_not_let_in_for_what_the_one_before_it_had(ma
     assert three.partition is not None and three.partition.log.end_offset == 0
     await world.commit_proposal(proposal)
     assert world.state.isr == (1, 2)
+    await expand(world)
+    assert world.state.isr == (1, 2, 3)
+
+
+async def test_kip_903_the_wish_is_of_the_process_that_caught_up_not_of_the_next_one(
+    make: Make,
+) -> None:
+    """Its last fetch came late, just before the first one of a process that has lost everything."""
+    world = await make()
+    one, _, three = world.nodes.values()
+    await world.produce(one, [b"a"], 1)
+    await all_replicate(world)
+    caught_up = three.controller.broker_epoch
+    await world.power_off(three)
+    await world.start(three)
+    await world.learn()
+    assert one.context is not None and one.leader is not None
+    replicas = one.context.replicas
+    replicas.note_fetch(one.leader, 3, caught_up, 1)
+    replicas.note_fetch(one.leader, 3, three.controller.broker_epoch, 0)
+    await world.settle()
+    (proposal,) = world.proposals
+    await world.commit_proposal(proposal)
+    assert world.state.isr == (1, 2), "the process that is there now has nothing"
     await expand(world)
     assert world.state.isr == (1, 2, 3)
 
@@ -500,6 +538,28 @@ async def test_what_the_leader_deleted_is_deleted_everywhere(make: Make, start: 
     assert three.partition is not None
     three.partition.log._check()
     assert world.values(three) == expected
+
+
+async def test_a_start_in_the_midst_of_a_batch_is_taken_by_who_had_another_one_there(
+    make: Make,
+) -> None:
+    """An old leader comes back with the first half of that place in its own words."""
+    world = await make()
+    one, two, _ = world.nodes.values()
+    await world.produce(one, [b"common"], 1)
+    await all_replicate(world)
+    await world.produce(one, [b"own"], 1)  # nobody fetches it
+    await world.kill(one)
+    await world.fence(one)
+    await world.learn()
+    sent = await world.produce(two, [b"b", b"c"], ALL)
+    await all_replicate(world)
+    assert (sent.code, sent.base_offset) == (0, 1) and two.leader is not None
+    two.leader.log.delete_before(2)
+    await all_replicate(world)
+    await come_back(world, one)
+    assert world.state.isr == (1, 2, 3)
+    assert [world.values(node) for node in world.nodes.values()] == [[b"c"]] * 3
 
 
 # -- disks --------------------------------------------------------------------------------------
