@@ -31,6 +31,11 @@ from nodes.broker.watermarks import Watermarks
 from nodes.broker.wire import PeerConnection
 
 LOGS = "logs"
+UNTIL_KNOWN_S = 86_400.0
+"""A wish keeps its number until it is answered, which it is as soon as there is a quorum. Given up
+and repeated under another number it may be refused, and yet be granted later, where it arrives then
+for the first time: after the high watermark has ceased to wait for whom it lets in."""
+
 Key = tuple[str, int]
 
 _DEFINITE = frozenset({Code.INELIGIBLE_REPLICA, Code.INVALID_REQUEST})
@@ -329,14 +334,16 @@ class Replicas:
     ) -> None:
         """Ask until the metadata has moved on, or until it is certain that it will not.
 
-        A request that timed out may be committed yet, one that succeeded is not applied here yet:
-        `joining` must stand until the partition's next state is known, which then has it or proves
-        that it came too late.
+        One whose session was forgotten may have been granted before that, one that succeeded is not
+        applied here yet: `joining` must stand until the partition's next state is known, which then
+        has it or proves that it came too late.
         """
         try:
             while partition.leads_as(state):
                 try:
-                    after = await self._controller.alter_partition(state, isr, epochs)
+                    after = await self._controller.alter_partition(
+                        state, isr, epochs, UNTIL_KNOWN_S
+                    )
                 except BrokerError as error:
                     if error.code is Code.REQUEST_TIMED_OUT:
                         continue

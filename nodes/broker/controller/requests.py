@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
-from harness.errors import OpError, Unavailable
+from harness.errors import OpError, TimedOut, Unavailable
 from harness.host.contract import Host
 from nodes.broker.errors import BrokerError, Code
 from nodes.raft.node import RaftNode
+from nodes.raft.ready import Role
 from nodes.raft.sessions import SessionExpired
 
 CALL_TIMEOUT_S = 1.0
@@ -35,6 +36,8 @@ class Requests:
         self._opening = asyncio.Lock()
         self._sequence = 0
         self._pending: set[int] = set()
+        self._asked: set[tuple[int, asyncio.Timeout]] = set()  # whom, and how long yet
+        raft.on_role(self._on_role)
         raft.rpc("propose", self._on_propose)
         raft.rpc("open-session", self._on_open_session)
 
@@ -45,13 +48,17 @@ class Requests:
             BrokerError: REQUEST_TIMED_OUT, no leader could be asked in time.
         """
         deadline = asyncio.get_running_loop().time() + timeout_s
-        async with self._opening:
-            while self._session == 0:
-                try:
-                    self._session = await self._ask("open-session", b"", deadline)
-                except OpError as error:
-                    await self._pause(deadline, error)
-            return self._session
+        try:
+            # Who opens it may have more time than who waits for that.
+            async with asyncio.timeout_at(max(deadline, 0.0)), self._opening:
+                while self._session == 0:
+                    try:
+                        self._session = await self._ask("open-session", b"", deadline)
+                    except OpError as error:
+                        await self._pause(deadline, error)
+                return self._session
+        except TimeoutError:
+            raise BrokerError(Code.REQUEST_TIMED_OUT, "no session was opened in time") from None
 
     async def submit(self, command: bytes, timeout_s: float) -> Any:
         """Have a command applied, once; its result, when it is applied here, too, or time is up.
@@ -70,7 +77,7 @@ class Requests:
         if status == "error":
             raise BrokerError(Code(rest[0]), rest[1])
         result, index = rest
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError, OpError):  # it is known all the same
             async with asyncio.timeout_at(max(deadline, 0.0)):
                 await self._raft.wait_applied(index)
         return result
@@ -96,11 +103,26 @@ class Requests:
                 raise BrokerError(Code.REQUEST_TIMED_OUT, text)
 
     async def ask_leader(self, method: str, payload: bytes, timeout_s: float) -> Any:
-        """One call to whoever leads now. Raises OpError."""
+        """One call to whoever leads now, given up when another one does. Raises OpError."""
         leader = self._raft.leader_id
         if leader is None:
             raise Unavailable("the controller quorum has no leader now")
-        return _decode(await self._raft.call(leader, method, payload, timeout_s))
+        try:
+            async with asyncio.timeout(None) as patience:
+                self._asked.add((leader, patience))
+                try:
+                    return _decode(await self._raft.call(leader, method, payload, timeout_s))
+                finally:
+                    self._asked.discard((leader, patience))
+        except TimeoutError:
+            raise TimedOut(f"node {leader} did not answer before another one led") from None
+
+    def _on_role(self, role: Role, term: int, leader: int | None) -> None:
+        """Whoever led before may be stopped, and its answer is not worth waiting for."""
+        now = asyncio.get_running_loop().time()
+        for asked, patience in self._asked:
+            if leader not in (None, asked) and not patience.expired():
+                patience.reschedule(now)
 
     async def _ask(self, method: str, payload: bytes, deadline: float) -> Any:
         left_s = deadline - asyncio.get_running_loop().time()

@@ -93,16 +93,9 @@ class Log:
         """The leader's request for this ISR, right in everything but the changes."""
         state, brokers = self.state(name), self.image.brokers
         broker = changes.get("broker", state.leader)
-        request = AlterPartition(
-            broker,
-            brokers[broker].epoch if broker in brokers else 0,
-            state.topic_id,
-            state.partition,
-            state.leader_epoch,
-            state.partition_epoch,
-            isr,
-            {id: brokers[id].epoch for id in isr if id in brokers},
-        )
+        epoch = brokers[broker].epoch if broker in brokers else 0
+        epochs = {id: brokers[id].epoch for id in isr if id in brokers}
+        request = AlterPartition.of(state, broker, epoch, isr, epochs)
         return msgspec.structs.replace(request, **changes)
 
 

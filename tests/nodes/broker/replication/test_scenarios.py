@@ -358,6 +358,34 @@ async def test_whom_the_controller_may_have_let_in_counts_until_it_is_known(
         assert sent.code == 0
 
 
+async def test_a_wish_is_not_granted_after_its_repetition_was_refused(make: Make) -> None:
+    """It is somewhere in the network, while the high watermark waits for the new one no more."""
+    world = await make()
+    one, two, three = world.nodes.values()
+    await world.fence(three)
+    await world.learn()
+    await world.unfence(three)
+    await world.learn()
+    await all_replicate(world)
+    (first,) = world.proposals
+    world.time_out(first)
+    await world.settle()
+    (second,) = [proposal for proposal in world.proposals if proposal is not first]
+    await world.fence(three)
+    await world.commit_proposal(second)  # INELIGIBLE_REPLICA
+    await world.unfence(three)
+    sent = await world.produce(one, [b"a"], ALL)
+    await world.replicate(2, 3)
+    assert sent.code == 0
+    for late in list(world.proposals):
+        await world.commit_proposal(late)
+    await world.kill(one)
+    await world.fence(one)
+    await world.fence(two)
+    await world.learn()
+    assert world.state.leader != 3, "which has nothing of it"
+
+
 async def test_a_refusal_that_is_certain_frees_the_high_watermark(make: Make) -> None:
     world = await make()
     one, _, three = world.nodes.values()

@@ -43,6 +43,9 @@ from tests.nodes.broker.log.making import batch, decoded
 
 NAMES: dict[str, Api] = {api.name: api for api in APIS.values()}
 TOPIC = "t"
+PATIENCE_S = 3600.0
+"""No history takes as long: who has that much time waits for an answer, or its session's end."""
+
 TURNS = 40
 """Turns of the loop after a step: more than what a step sets off takes."""
 
@@ -81,9 +84,11 @@ class Message:
 
 @dataclass(eq=False)
 class Proposal:
-    """Proposed to the quorum. `waiting` is whether somebody still wants to know."""
+    """Proposed to the quorum, for as long as `timeout_s`. `waiting` is whether somebody still wants
+    to know."""
 
     command: AnyCommand
+    timeout_s: float
     future: asyncio.Future[Any]
     waiting: bool = True
 
@@ -124,7 +129,7 @@ class SimController:
         timeout_s: float = 5.0,
     ) -> PartitionState:
         command = AlterPartition.of(state, self._id, self.broker_epoch, isr, epochs)
-        return msgspec.convert(await self._world.propose(command), PartitionState)
+        return msgspec.convert(await self._world.propose(command, timeout_s), PartitionState)
 
 
 class SimConnection:
@@ -317,10 +322,10 @@ class World:
             raise BrokerError(Code(rest[0]), rest[1])
         return rest[0]
 
-    async def propose(self, command: AnyCommand) -> Any:
+    async def propose(self, command: AnyCommand, timeout_s: float) -> Any:
         """Wait until the test has it committed, or lost."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        proposal = Proposal(command, future)
+        proposal = Proposal(command, timeout_s, future)
         self.proposals.append(proposal)
         try:
             return await future
@@ -342,10 +347,14 @@ class World:
         await self.settle()
 
     def time_out(self, proposal: Proposal) -> None:
-        """Who proposed it gives up; it may be committed yet, if it is still among the proposals."""
+        """Who proposed it is told that nobody knows. If that was for want of time, it may be
+        committed yet. Those with enough of it hear so only when the quorum forgot their session,
+        and then it takes nothing of theirs any more."""
         if proposal.waiting:
             proposal.future.set_exception(BrokerError(Code.REQUEST_TIMED_OUT))
             proposal.waiting = False
+            if proposal.timeout_s >= PATIENCE_S and proposal in self.proposals:
+                self.proposals.remove(proposal)
 
     async def learn(self, *nodes: SimNode) -> None:
         """These (or all) learn everything that is committed."""
