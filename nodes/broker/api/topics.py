@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections import Counter
 from typing import Any
 
@@ -112,19 +113,12 @@ async def _delete(context: Context, body: Any, name: str | None, id: Any) -> Any
     try:
         if (name is None) == (id is None):
             raise BrokerError(Code.INVALID_REQUEST, "a topic is named, or its id is")
-        if id is not None:
-            known = context.image.topic_by_id(id)
-            if known is None:
-                raise BrokerError(Code.UNKNOWN_TOPIC_ID)
-            name = known.name
-        assert name is not None
-        if id is None and name in context.image.topics:
-            id = context.image.topics[name].id
-        await context.controller.submit(DeleteTopic(name), _timeout_s(body))
+        command = DeleteTopic(name or "", id)
+        deleted, its_id = await context.controller.submit(command, _timeout_s(body))
     except BrokerError as error:
         code, text = int(error.code), str(error)
         return Deleted(name=name, topic_id=id, error_code=code, error_message=text)
-    return Deleted(name=name, topic_id=id)
+    return Deleted(name=deleted, topic_id=uuid.UUID(its_id))
 
 
 # -- CreatePartitions ----------------------------------------------------------------------------

@@ -53,7 +53,10 @@ class CreateTopic(Command, frozen=True):
 
 
 class DeleteTopic(Command, frozen=True):
+    """By its id, if there is one, whatever its name is; a name may be another topic's by now."""
+
     name: str
+    id: UUID | None = None
 
 
 class CreatePartitions(Command, frozen=True):

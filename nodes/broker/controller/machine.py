@@ -99,7 +99,7 @@ def apply(
         case CreateTopic():
             return topics.create_topic(image, command, rng)
         case DeleteTopic():
-            return topics.delete_topic(image, command), None
+            return topics.delete_topic(image, command)
         case CreatePartitions():
             return topics.create_partitions(image, command, rng), None
         case AlterConfig():

@@ -55,12 +55,19 @@ def create_topic(
     return image, [str(id), len(placed), len(placed[0])]
 
 
-def delete_topic(image: MetadataImage, command: DeleteTopic) -> MetadataImage:
-    """With what consumers committed of it."""
-    name = command.name
-    if name not in image.topics:
-        raise BrokerError(Code.UNKNOWN_TOPIC_OR_PARTITION, f"there is no topic {name!r}")
-    return replace(
+def delete_topic(image: MetadataImage, command: DeleteTopic) -> tuple[MetadataImage, Any]:
+    """With what consumers committed of it. The result is [name, id]."""
+    if command.id is not None:
+        topic = image.topic_by_id(command.id)
+        if topic is None:
+            raise BrokerError(Code.UNKNOWN_TOPIC_ID, f"there is no topic of id {command.id}")
+    else:
+        topic = image.topics.get(command.name)
+        if topic is None:
+            text = f"there is no topic {command.name!r}"
+            raise BrokerError(Code.UNKNOWN_TOPIC_OR_PARTITION, text)
+    name = topic.name
+    image = replace(
         image,
         topics={other: topic for other, topic in image.topics.items() if other != name},
         group_offsets={
@@ -69,6 +76,7 @@ def delete_topic(image: MetadataImage, command: DeleteTopic) -> MetadataImage:
             if key.rsplit("\0", 2)[1] != name
         },
     )
+    return image, [name, str(topic.id)]
 
 
 def create_partitions(

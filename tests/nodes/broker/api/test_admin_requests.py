@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from nodes.broker.controller.commands import AnyCommand, CreateTopic, DeleteTopic
 from nodes.broker.errors import Code
 from tests.nodes.broker.api.broker import FOLLOWER, ME, NAMES, OTHER, Broker, batch
 
@@ -150,6 +151,33 @@ async def test_a_topic_is_deleted_by_id(broker: Broker) -> None:
         Code.INVALID_REQUEST,
     ]
     assert answer.responses[0].name == "t"
+
+
+async def test_a_topic_that_was_made_anew_is_not_the_one_that_was_to_be_deleted(
+    broker: Broker,
+) -> None:
+    """The node that is asked has not heard of it yet."""
+    await broker.create_topic()
+    old, submit = broker.context.image.topics["t"].id, broker.quorum.submit
+
+    async def late(command: AnyCommand, timeout_s: float) -> Any:
+        broker.quorum.apply(DeleteTopic("t"))
+        broker.quorum.apply(CreateTopic("t", 1, 1, {}))
+        return await submit(command, timeout_s)
+
+    broker.quorum.submit = late  # type: ignore[method-assign]
+    kind = NAMES["DeleteTopics"].request.DeleteTopicState
+    answer = await broker.ask("DeleteTopics", 6, topics=[kind(topic_id=old)], timeout_ms=1000)
+    assert [each.error_code for each in answer.responses] == [Code.UNKNOWN_TOPIC_ID]
+    assert broker.context.image.topics["t"].id != old
+
+
+async def test_who_deletes_by_name_learns_which_topic_it_was(broker: Broker) -> None:
+    await broker.create_topic()
+    id = broker.context.image.topics["t"].id
+    kind = NAMES["DeleteTopics"].request.DeleteTopicState
+    answer = await broker.ask("DeleteTopics", 6, topics=[kind(name="t")], timeout_ms=1000)
+    assert [(each.name, each.topic_id) for each in answer.responses] == [("t", id)]
 
 
 async def grown(
