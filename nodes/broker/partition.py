@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from bisect import insort
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from harness.host.contract import Host
@@ -68,6 +68,7 @@ class Partition:
         leading: whether this node leads it in `state.leader_epoch`.
         offline: why it serves nobody any more: its disk failed.
         closed: whether this node has let go of it.
+        on_offline: called with the state in which its disk failed.
         min_isr: how many must be in sync for anything to be acknowledged or shown.
     """
 
@@ -78,6 +79,7 @@ class Partition:
         self.leading = False
         self.offline: str | None = None
         self.closed = False
+        self.on_offline: Callable[[PartitionState], None] = lambda state: None
         self.min_isr = 1
         self.epoch_start = log.end_offset
         self.progress: dict[int, Progress] = {}
@@ -169,6 +171,8 @@ class Partition:
         self._host.log("partition.offline", partition=self.name, error=self.offline)
         self._release(Code.KAFKA_STORAGE_ERROR)
         self.wake()
+        if not self.closed:
+            self.on_offline(self.state)
 
     def close(self) -> None:
         self.closed, self.leading = True, False

@@ -29,21 +29,18 @@ from nodes.broker.metadata import NO_LEADER, MetadataImage, PartitionState
 from nodes.broker.partition import Partition
 from nodes.broker.watermarks import Watermarks
 from nodes.broker.wire import PeerConnection
+from nodes.broker.wishes import Wishes
 
 LOGS = "logs"
-UNTIL_KNOWN_S = 86_400.0
-"""A wish keeps its number until it is answered, which it is as soon as there is a quorum. Given up
-and repeated under another number it may be refused, and yet be granted later, where it arrives then
-for the first time: after the high watermark has ceased to wait for whom it lets in."""
-
 Key = tuple[str, int]
-
-_DEFINITE = frozenset({Code.INELIGIBLE_REPLICA, Code.INVALID_REQUEST})
-"""Refusals that say that the change was not made, by this request or an earlier one like it."""
 
 
 class Replicas:
-    """Partitions by (topic, number). `connect` opens a connection to another broker."""
+    """Partitions by (topic, number). `connect` opens a connection to another broker.
+
+    Attributes:
+        wishes: what is asked of the controller for them.
+    """
 
     def __init__(
         self,
@@ -57,11 +54,11 @@ class Replicas:
         self.partitions: dict[Key, Partition] = {}
         self._watermarks = Watermarks(host.disk)
         self._fetchers: dict[int, Fetcher] = {}
-        self._asking: set[Key] = set()
         self._settling: set[Key] = set()
         self._leaving: dict[Key, list[Partition]] = {}
         self._unusable: dict[Key, int] = {}  # at which partition epoch it could not be opened
         self._tasks: set[asyncio.Task[None]] = set()
+        self.wishes = Wishes(host, config, controller, self._spawn)
         self._swept = False
 
     async def start(self) -> None:
@@ -156,6 +153,8 @@ class Replicas:
             partition.lead(state)
         else:
             partition.follow(state)
+        if partition.offline is not None:
+            self.wishes.withdraw(state)
 
     def _wanted(self, key: Key) -> PartitionState | None:
         """The partition as it is now, if this broker is to have a replica of it."""
@@ -170,6 +169,7 @@ class Replicas:
             partition.close()
             self._leaving.setdefault(key, []).append(partition)
         elif state is not None and self._unusable.get(key) == state.partition_epoch:
+            self.wishes.withdraw(state)
             return  # nothing has changed since it could not be opened
         if key not in self._settling:
             self._settling.add(key)
@@ -191,6 +191,7 @@ class Replicas:
                 now = self._wanted(key)
                 hw = self._watermarks.of(state, log)
                 partition = Partition(self._host, self._config.id, state, log, hw)
+                partition.on_offline = self.wishes.withdraw
                 if now is None or now.topic_id != state.topic_id:
                     self._leaving.setdefault(key, []).append(partition)
                     continue
@@ -203,6 +204,8 @@ class Replicas:
             state = self._wanted(key)
             self._unusable[key] = state.partition_epoch if state is not None else -1
             self._host.log("partition.unusable", folder=_folder(key), error=f"{error!r}")
+            if state is not None:
+                self.wishes.withdraw(state)
         finally:
             self._settling.discard(key)
 
@@ -223,8 +226,10 @@ class Replicas:
             return None
         except Damaged as error:
             now = self._wanted(key)
-            if now is None or self._config.id in now.isr or now.leader == NO_LEADER:
-                raise  # others may need it, or count on it
+            if now is None or now.leader == NO_LEADER:
+                raise  # others may need it
+            if self._config.id in (*now.isr, *now.elr):
+                raise  # others count on it, until it has withdrawn
             self._host.log("partition.given-up", folder=folder, reason=str(error))
             remove_folder(self._host.disk, folder)
             return None
@@ -294,75 +299,11 @@ class Replicas:
         for leader, fetcher in self._fetchers.items():
             fetcher.assign(by_leader.get(leader, []))
 
-    # -- the ISR -----------------------------------------------------------------------------
-
-    def note_fetch(self, partition: Partition, replica: int, epoch: int, offset: int) -> None:
-        """A follower fetched; let it into the ISR when it has caught up. Raises BrokerError."""
-        partition.fetched(replica, epoch, offset)
-        if partition.may_join(replica) and self._controller.image.active(replica):
-            self._ask(partition, (*partition.state.isr, replica), joining=(replica,))
+    # -- upkeep ------------------------------------------------------------------------------
 
     async def shrink(self) -> None:
         """Have those leave ISRs who lag."""
-        lag_ns = self._config.ms("replica.lag.time.max.ms") * 1_000_000
-        for partition in list(self.partitions.values()):
-            gone = partition.laggards(lag_ns)
-            if gone:
-                self._ask(partition, tuple(r for r in partition.state.isr if r not in gone))
-
-    def _ask(
-        self, partition: Partition, isr: tuple[int, ...], joining: tuple[int, ...] = ()
-    ) -> None:
-        """Ask the controller for another ISR, one request a partition at a time."""
-        key = partition.state.topic, partition.state.partition
-        if key in self._asking:
-            return
-        self._asking.add(key)
-        # From here on the high watermark waits for them, too: the controller may count them first.
-        partition.joining = joining
-        # Of the processes that are meant: those that fetch next may have lost everything.
-        epochs = {r: p.broker_epoch for r, p in partition.progress.items() if r in isr}
-        self._spawn(self._alter(key, partition, partition.state, isr, epochs))
-
-    async def _alter(
-        self,
-        key: Key,
-        partition: Partition,
-        state: PartitionState,
-        isr: tuple[int, ...],
-        epochs: dict[int, int],
-    ) -> None:
-        """Ask until the metadata has moved on, or until it is certain that it will not.
-
-        One whose session was forgotten may have been granted before that, one that succeeded is not
-        applied here yet: `joining` must stand until the partition's next state is known, which then
-        has it or proves that it came too late.
-        """
-        try:
-            while partition.leads_as(state):
-                try:
-                    after = await self._controller.alter_partition(
-                        state, isr, epochs, UNTIL_KNOWN_S
-                    )
-                except BrokerError as error:
-                    if error.code is Code.REQUEST_TIMED_OUT:
-                        continue
-                    self._host.log(
-                        "partition.isr-refused", partition=partition.name, error=str(error)
-                    )
-                    unchanged = error.code in _DEFINITE
-                else:
-                    unchanged = after.partition_epoch == state.partition_epoch
-                if unchanged:
-                    if partition.leads_as(state):
-                        partition.joining = ()
-                        partition.advance()
-                    return
-                await partition.wait_changed(state)
-        finally:
-            self._asking.discard(key)
-
-    # -- upkeep ------------------------------------------------------------------------------
+        self.wishes.shrink(list(self.partitions.values()))
 
     async def checkpoint(self) -> None:
         """Store what makes the next start quick; flush what flush.ms says."""

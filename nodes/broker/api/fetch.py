@@ -100,6 +100,7 @@ def _partitions(context: Context, request: Request) -> Iterator[Asked]:
 
 def _note_progress(context: Context, asked: list[Asked], replica: int, epoch: int) -> None:
     """A follower that asks for an offset has all before it, unless its log has parted from ours."""
+    wishes = context.replicas.wishes
     for each in asked:
         partition, data = each.partition, each.data
         if partition is None:
@@ -108,7 +109,7 @@ def _note_progress(context: Context, asked: list[Asked], replica: int, epoch: in
             partition.require_leader(data.current_leader_epoch)
             in_range = partition.log.start_offset <= data.fetch_offset <= partition.log.end_offset
             if in_range and _divergence(partition, data) is None:
-                context.replicas.note_fetch(partition, replica, epoch, data.fetch_offset)
+                wishes.note_fetch(partition, replica, epoch, data.fetch_offset)
                 partition.began(replica, data.log_start_offset)
         except BrokerError as error:
             each.partition, each.refusal = None, error

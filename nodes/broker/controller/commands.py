@@ -108,6 +108,15 @@ class AlterPartition(Command, frozen=True):
         )
 
 
+class Withdraw(Command, frozen=True):
+    """A broker cannot serve its replica: its disk failed, or what it has is damaged."""
+
+    broker: int
+    broker_epoch: int
+    topic_id: UUID
+    partition: int
+
+
 class AllocateProducerIds(Command, frozen=True):
     count: int
 
@@ -135,6 +144,7 @@ AnyCommand = (
     | CreatePartitions
     | AlterConfig
     | AlterPartition
+    | Withdraw
     | AllocateProducerIds
     | CommitOffsets
     | ElectPreferred

@@ -37,6 +37,7 @@ from nodes.broker.controller.commands import (
     Fence,
     Register,
     Unfence,
+    Withdraw,
 )
 from nodes.broker.errors import BrokerError, Code
 from nodes.broker.metadata import BrokerState, MetadataImage
@@ -106,6 +107,8 @@ def apply(
             return topics.alter_config(image, command), None
         case AlterPartition():
             return partitions.alter_partition(image, command)
+        case Withdraw():
+            return partitions.withdraw(image, command), None
         case AllocateProducerIds():
             return _allocate_producer_ids(image, command)
         case CommitOffsets():

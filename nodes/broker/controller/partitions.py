@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from nodes.broker.controller.commands import AlterPartition, ElectPreferred
+from nodes.broker.controller.commands import AlterPartition, ElectPreferred, Withdraw
 from nodes.broker.errors import BrokerError, Code
 from nodes.broker.metadata import NO_LEADER, BrokerState, MetadataImage, PartitionState
 
@@ -134,13 +134,7 @@ def alter_partition(
 ) -> tuple[MetadataImage, PartitionState]:
     """A leader shrinks or expands its ISR. Everything it believes must still be so."""
     leader = current(image, command.broker, command.broker_epoch)
-    topic = image.topic_by_id(command.topic_id)
-    if topic is None:
-        # By name, a leader of a deleted topic could speak for a new one of that name.
-        raise BrokerError(Code.UNKNOWN_TOPIC_ID)
-    state = image.partition(topic.name, command.partition)
-    if state is None:
-        raise BrokerError(Code.UNKNOWN_TOPIC_OR_PARTITION)
+    state = _partition_of(image, command)
     if state.leader != leader.id or state.leader_epoch != command.leader_epoch:
         raise BrokerError(Code.FENCED_LEADER_EPOCH, f"{state.leader} leads {state.leader_epoch}")
     if state.partition_epoch != command.partition_epoch:
@@ -156,6 +150,25 @@ def alter_partition(
     elr = {*state.elr, *state.isr} - isr
     after = _settled(image, state, replace(state, isr=tuple(isr), elr=tuple(elr)))
     return _with_partition(image, state, after), after
+
+
+def withdraw(image: MetadataImage, command: Withdraw) -> MetadataImage:
+    """A replica that cannot be served leads no more and counts as one that lost what it had, for
+    as long as there is anybody else."""
+    broker = current(image, command.broker, command.broker_epoch)
+    state = _partition_of(image, command)
+    return _with_partition(image, state, leave(image, state, broker.id, lost=True))
+
+
+def _partition_of(image: MetadataImage, command: AlterPartition | Withdraw) -> PartitionState:
+    """By name, a replica of a deleted topic could speak for a new one of that name."""
+    topic = image.topic_by_id(command.topic_id)
+    if topic is None:
+        raise BrokerError(Code.UNKNOWN_TOPIC_ID)
+    state = image.partition(topic.name, command.partition)
+    if state is None:
+        raise BrokerError(Code.UNKNOWN_TOPIC_OR_PARTITION)
+    return state
 
 
 def elect_preferred(image: MetadataImage, command: ElectPreferred) -> MetadataImage:

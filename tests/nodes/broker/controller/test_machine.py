@@ -23,6 +23,7 @@ from nodes.broker.controller.commands import (
     Fence,
     Register,
     Unfence,
+    Withdraw,
 )
 from nodes.broker.controller.machine import Machine
 from nodes.broker.metadata import NO_LEADER, Counters, MetadataImage, PartitionState
@@ -64,6 +65,9 @@ class Chance:
         epochs = {broker.id: broker.epoch - self._rarely() for broker in image.brokers.values()}
         if self._rarely():
             return ElectPreferred(topic.name, state.partition)
+        if self._rarely():
+            broker = self._rng.choice([*epochs])
+            return Withdraw(broker, epochs[broker], state.topic_id, state.partition)
         return AlterPartition(
             state.leader,
             epochs.get(state.leader, 0),

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from nodes.broker.controller.commands import AlterConfig, DeleteTopic, ElectPreferred
+from nodes.broker.controller.commands import AlterConfig, DeleteTopic, ElectPreferred, Withdraw
 from nodes.broker.errors import Code
 from nodes.broker.metadata import NO_LEADER
 from tests.nodes.broker.controller.images import Log, shape
@@ -178,6 +178,46 @@ def test_lowering_what_must_be_in_sync_makes_nobody_else_eligible() -> None:
     assert shape(log.state()) == (1, (1,), ())
     log.apply(AlterConfig("t", [("min.insync.replicas", 0, "2")]))
     assert shape(log.state()) == (1, (1,), ()), "and raising it brings nobody back"
+
+
+def withdrawal(log: Log, broker: int) -> Withdraw:
+    state = log.state()
+    return Withdraw(broker, log.image.brokers[broker].epoch, state.topic_id, state.partition)
+
+
+def test_a_replica_that_cannot_be_served_leads_no_more(log: Log) -> None:
+    log.apply(withdrawal(log, 1))
+    assert shape(log.state()) == (2, (2,), ())
+    assert log.image.active(1), "for its other partitions"
+    log.apply(withdrawal(log, 1))
+    assert log.code(ElectPreferred("t", 0)) is Code.PREFERRED_LEADER_NOT_AVAILABLE
+    assert log.image.counters.elections == 1
+
+
+def test_a_replica_that_cannot_be_served_is_not_eligible() -> None:
+    log = Log(1, 2)
+    log.topic(1, 2, configs={"min.insync.replicas": "2"})
+    log.fence(2)
+    assert log.state().elr == (2,)
+    log.apply(withdrawal(log, 2))
+    assert shape(log.state()) == (1, (1,), ())
+
+
+def test_the_last_replica_in_sync_stays_since_nobody_has_more(log: Log) -> None:
+    log.fence(2)
+    before = log.state()
+    log.apply(withdrawal(log, 1))
+    assert log.state() == before and shape(before) == (1, (1,), ())
+
+
+def test_only_the_process_that_is_there_withdraws_and_only_from_its_topic(log: Log) -> None:
+    earlier = withdrawal(log, 1)
+    log.start(1)
+    assert log.code(earlier) is Code.STALE_BROKER_EPOCH
+    of_deleted = withdrawal(log, 2)
+    log.apply(DeleteTopic("t"))
+    log.topic(1, 2, 3)
+    assert log.code(of_deleted) is Code.UNKNOWN_TOPIC_ID
 
 
 def test_what_happened_is_counted(log: Log) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from nodes.broker.controller.commands import CreateTopic
+from nodes.broker.controller.commands import CreateTopic, ElectPreferred
 from nodes.broker.errors import BrokerError, Code
 from tests.nodes.broker.log.faulty import FaultyDisk, failing
 from tests.nodes.broker.replication.world import Sent, SimNode, World
@@ -435,9 +436,9 @@ async def test_kip_903_the_wish_is_of_the_process_that_caught_up_not_of_the_next
     await world.start(three)
     await world.learn()
     assert one.context is not None and one.leader is not None
-    replicas = one.context.replicas
-    replicas.note_fetch(one.leader, 3, caught_up, 1)
-    replicas.note_fetch(one.leader, 3, three.controller.broker_epoch, 0)
+    wishes = one.context.replicas.wishes
+    wishes.note_fetch(one.leader, 3, caught_up, 1)
+    wishes.note_fetch(one.leader, 3, three.controller.broker_epoch, 0)
     await world.settle()
     (proposal,) = world.proposals
     await world.commit_proposal(proposal)
@@ -611,3 +612,105 @@ async def test_a_leader_that_cannot_write_acknowledges_nothing(
     disk.fault = FaultyDisk.fault
     again = await world.produce(leader, [b"c"], acks)
     assert again.code == Code.KAFKA_STORAGE_ERROR, "it serves nobody any more"
+
+
+async def with_faulty_disk(world: World, node: SimNode) -> FaultyDisk:
+    """The node comes back, preferred as leader, on a disk that can fail."""
+    await world.stop(node)
+    disk = FaultyDisk(node.disk.below._root)
+    node.disk = disk  # type: ignore[assignment]
+    await come_back(world, node)
+    with contextlib.suppress(BrokerError):
+        world.commit(ElectPreferred("t", 0))
+    await world.learn()
+    await all_replicate(world)
+    return disk
+
+
+async def commit_all(world: World) -> None:
+    for proposal in list(world.proposals):
+        await world.commit_proposal(proposal)
+    await world.learn()
+
+
+async def test_a_leader_whose_disk_fails_gives_way_to_one_that_works(make: Make) -> None:
+    world = await make()
+    one, two, _ = world.nodes.values()
+    disk = await with_faulty_disk(world, one)
+    assert one.leader is not None
+    disk.fault = failing("write", ".log")
+    sent = await world.produce(one, [b"a"], ALL)
+    assert sent.code == Code.KAFKA_STORAGE_ERROR
+    await commit_all(world)
+    assert (world.state.leader, world.state.isr) == (2, (2, 3))
+    assert (await retry(world, sent)).code == 0
+    assert world.values(two) == [b"a"]
+
+
+async def test_a_follower_whose_disk_fails_is_waited_for_no_more(make: Make) -> None:
+    world = await make()
+    one, _, three = world.nodes.values()
+    disk = await with_faulty_disk(world, three)
+    disk.fault = failing("write", ".log")
+    sent = await world.produce(one, [b"a"], ALL)
+    await all_replicate(world)
+    assert sent.code is None
+    await commit_all(world)
+    assert world.state.isr == (1, 2) and sent.code == 0
+
+
+async def test_the_only_replica_does_not_ask_for_what_cannot_be(make: Make) -> None:
+    world = await make((1,), min_insync_replicas="1")
+    (one,) = world.nodes.values()
+    disk = await with_faulty_disk(world, one)
+    disk.fault = failing("write", ".log")
+    await world.produce(one, [b"a"], ALL)
+    assert one.leader is not None and one.leader.offline and not world.proposals
+
+
+async def damage(node: SimNode) -> None:
+    """What was durable is gone."""
+    (name,) = [n for n in node.disk.listdir("logs/t-0") if n.endswith(".log")]
+    node.disk.remove(f"logs/t-0/{name}")
+    await node.disk.fsync_dir("logs/t-0")
+
+
+async def test_a_damaged_log_is_given_up_and_filled_anew(make: Make) -> None:
+    """It ended cleanly, so it is in sync as far as the metadata knows."""
+    world = await make()
+    one, _, three = world.nodes.values()
+    await world.produce(one, [b"a"], ALL)
+    await all_replicate(world)
+    await world.stop(three)
+    await damage(three)
+    await world.start(three)
+    await world.learn()
+    assert three.partition is None and 3 in world.state.isr
+    await commit_all(world)
+    assert world.state.isr == (1, 2)
+    await expand(world)
+    assert world.state.isr == (1, 2, 3) and world.values(three) == [b"a"]
+
+
+async def test_who_is_eligible_with_a_damaged_log_does_not_come_to_lead(make: Make) -> None:
+    world = await make()
+    one, two, three = world.nodes.values()
+    sent = await world.produce(one, [b"a"], ALL)
+    await all_replicate(world)
+    assert sent.code == 0
+    for node in (three, two):
+        await world.stop(node)
+        await world.fence(node)
+    await damage(two)
+    await world.learn()
+    assert (world.state.isr, world.state.elr) == ((1,), (2,))
+    await world.start(two)
+    await world.learn()
+    await world.fence(one)
+    await world.learn()
+    assert world.state.leader != 2 or two.partition is None, "it would lead with nothing"
+    await commit_all(world)
+    await world.unfence(one)
+    await world.learn()
+    await expand(world)
+    assert world.state.leader == 1 and world.values(one) == world.values(two) == [b"a"]

@@ -129,7 +129,10 @@ class SimController:
         timeout_s: float = 5.0,
     ) -> PartitionState:
         command = AlterPartition.of(state, self._id, self.broker_epoch, isr, epochs)
-        return msgspec.convert(await self._world.propose(command, timeout_s), PartitionState)
+        return msgspec.convert(await self.submit(command, timeout_s), PartitionState)
+
+    async def submit(self, command: AnyCommand, timeout_s: float = 5.0) -> Any:
+        return await self._world.propose(command, timeout_s)
 
 
 class SimConnection:
