@@ -48,10 +48,13 @@ class Move:
         other = self.target if folder is self.source else self.source
         return None if other is folder else other
 
-    def __str__(self) -> str:
-        if self.source is None:
-            return f"create {self.new}"
-        return f"rename {self.old} {self.new}" if self.target is not None else f"remove {self.old}"
+    def told(self, folder: Folder) -> str:
+        """What happened, as seen from one of its directories."""
+        if self.source is self.target:
+            return f"rename {self.old} to {self.new}"
+        if folder is self.source:
+            return f"remove {self.old}" if self.target is None else f"move {self.old} away"
+        return f"create {self.new}" if self.source is None else f"move {self.new} here"
 
 
 class Folder:
@@ -222,7 +225,7 @@ class Tree:
         told: dict[str, tuple[list[str], list[str]]] = {}
         for path, folder in folders:
             if folder in cuts:
-                moves, cut = [str(move) for move in folder.moves], cuts[folder]
+                moves, cut = [move.told(folder) for move in folder.moves], cuts[folder]
                 told[path] = moves[:cut], moves[cut:]
             folder.moves.clear()
             folder.entries = dict(folder.durable)

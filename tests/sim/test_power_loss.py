@@ -117,6 +117,13 @@ def test_what_a_kept_truncation_cut_off_does_not_come_back() -> None:
     assert not model.may_be(b"-" * 8 + bytes(7) + b"x")
 
 
+def test_a_torn_page_shows_nothing_from_before_a_truncation_that_is_kept() -> None:
+    content, model = changed(b"-" * PAGE, [(0, None), (0, b"a" * PAGE), (0, b"b" * PAGE)])
+    lefts = {left_of(content, seed)[0] for seed in range(500)}
+    assert all(model.may_be(left) for left in lefts)
+    assert any(b"b" in left and b"\0" in left for left in lefts), "it is torn now and then"
+
+
 # -- a disk -------------------------------------------------------------------------------------
 
 
@@ -218,3 +225,56 @@ def test_the_model_refuses_half_a_rename() -> None:
     assert not model.settle({("d", "a"): b"x", ("e", "a"): b"x"})
     assert not model.settle({})
     assert model.settle({("e", "a"): b"x"})
+
+
+def test_a_rename_between_directories_takes_with_it_what_came_before_in_both() -> None:
+    left = [after_a_rename(seed) for seed in range(200)]
+    assert {names for names, legal in left if not legal} == set()
+    assert {names for names, _ in left} == {
+        (("d/a",), ()),
+        (("d/a",), ("e/b",)),
+        ((), ("e/a", "e/b")),
+    }
+
+
+def after_a_rename(seed: int) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], bool]:
+    machine = SimDisk(partial(seeds.stream, seed))
+    disk, model = machine.mount(), ModelDisk(FOLDERS)
+    for folder in FOLDERS:
+        disk.mkdir(folder)
+    run(disk.replace("d/a", b"x"))
+    model.durable["d", "a"] = ModelFile(b"x")
+    disk.open("e/b", create=True)
+    model.move(None, ("e", "b"), ModelFile())
+    disk.rename("d/a", "e/a")
+    model.move(("d", "a"), ("e", "a"), model.seen["d", "a"])
+    machine.power_off()
+    disk = machine.mount()
+    names = [tuple(f"{folder}/{name}" for name in disk.listdir(folder)) for folder in FOLDERS]
+    left = {(path[0], path[2:]): disk.read(path) for paths in names for path in paths}
+    return (names[0], names[1]), model.settle(left)
+
+
+def test_what_was_renamed_out_of_a_folder_outlives_its_removal() -> None:
+    machine = SimDisk(partial(seeds.stream, 7))
+    disk = machine.mount()
+    disk.mkdir("d/e")
+    run(disk.replace("d/e/f", b"abc"))
+    disk.rename("d/e/f", "f")
+    disk.rmtree("d")
+    machine.power_off(harshest=True)
+    disk = machine.mount()
+    assert (disk.listdir(), disk.read("f")) == (["f"], b"abc")
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_folder_does_not_overtake_the_file_that_had_its_name(seed: int) -> None:
+    machine = SimDisk(partial(seeds.stream, seed))
+    disk = machine.mount()
+    run(disk.replace("x", b"abc"))
+    disk.remove("x")
+    disk.mkdir("x")
+    run(disk.fsync_dir())
+    assert disk.is_dir("x")
+    machine.power_off()
+    assert machine.mount().is_dir("x")
