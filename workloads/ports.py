@@ -59,9 +59,10 @@ class Settings:
 class BrokerPort(Protocol):
     """One process's producer, consumer and admin client of a Kafka-compatible broker.
 
-    Every method may be cancelled. After that, or after an error, the producer is only closed; the
-    consumer is put right with `assign`. Errors are `harness.errors.OpError`s where the adapter
-    knows whether they are definite, else the library's own, which count as indefinite.
+    Every method may be cancelled. After that, or after an error that is not definite, the producer
+    is only closed; after a definite one it sends on. The consumer is put right with `assign`.
+    Errors are `harness.errors.OpError`s where the adapter knows whether they are definite, else the
+    library's own, which count as indefinite.
     """
 
     async def create_topic(

@@ -70,6 +70,7 @@ class AioKafka:
             async with asyncio.timeout(self._settings.delivery_timeout_s):
                 metadata = await future
         except MessageSizeTooLargeError as error:
+            await self._retire_producer()
             raise Refused(str(error), name=type(error).__name__) from error
         except TimeoutError as error:
             raise TimedOut(
@@ -115,6 +116,14 @@ class AioKafka:
         stops = [_stop(producer)] if producer is not None else []
         stops += [consumer.stop()] if consumer is not None else []
         await asyncio.gather(*stops)
+
+    async def _retire_producer(self) -> None:
+        """After a broker's refusal: what was refused used up a sequence number of an idempotent
+        producer, so that its next message would be out of order, and a process that was refused
+        goes on."""
+        if self._settings.idempotence:
+            producer, self._producer = self._producer, None
+            await _stop(producer)
 
     def _bootstrap(self) -> list[str]:
         return [str(address) for address in self._endpoint.bootstrap]

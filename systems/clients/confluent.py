@@ -159,6 +159,9 @@ class Confluent:
             raise Unavailable(str(error)) from error
         except rdkafka.KafkaException as error:  # not accepted: nothing was queued
             failure = error.args[0]
+            if failure.fatal():
+                # It says so for ever, and a process that was refused goes on: with another one.
+                self._producer = None
             raise Refused(failure.str(), name=failure.name()) from error
         # It looks for messages whose time is over once a second.
         deadline = time.monotonic() + self._settings.delivery_timeout_s + 1.5

@@ -150,6 +150,7 @@ class KafkaPython:
         try:
             metadata = future.get(timeout=settings.delivery_timeout_s + 0.5)
         except TOO_LARGE as error:
+            self._retire_producer()
             raise Refused(str(error), name=type(error).__name__) from error
         except REFUSALS as error:
             if settings.retries != 0:
@@ -168,6 +169,13 @@ class KafkaPython:
             admin.wait_for_topics([name], timeout_ms=20_000)
         finally:
             admin.close()
+
+    def _retire_producer(self) -> None:
+        """After a broker's refusal: what it cannot retry ends an idempotent producer, which would
+        say the same of every later message, and a process that was refused goes on."""
+        if self._settings.idempotence:
+            self._close_producer()
+            self._producer = None
 
     def _close_producer(self) -> None:
         if self._producer is not None:

@@ -228,6 +228,19 @@ async def test_a_message_that_is_too_large_is_definitely_not_sent(port: Open, to
     assert await one.send(here, b"1") == 0
 
 
+@pytest.mark.parametrize("idempotence", [True, False])
+async def test_a_process_goes_on_sending_after_its_broker_refused_a_message(
+    port: Open, brokers: Brokers, idempotence: bool
+) -> None:
+    """What was definitely not sent retires no client: it must be able to go on."""
+    name = await asyncio.to_thread(brokers.topic, 1, 3, {"max.message.bytes": "1000"})
+    one, here = await port(idempotence=idempotence), Partition(name, 0)
+    for at in range(3):
+        with pytest.raises(Refused):
+            await one.send(here, bytes(5000))
+        assert await one.send(here, b"1") == at
+
+
 @pytest.mark.parametrize("retries", [0, None])
 async def test_too_few_replicas_are_definite_only_for_the_only_attempt(
     port: Open, mended: Brokers, library: str, retries: int | None
