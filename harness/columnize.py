@@ -65,8 +65,12 @@ from harness.mops import (
     send_columns,
     within,
 )
+from harness.numbering import renumbered, renumbered_objects, translated, translated_objects
 
 _USUAL = frozenset({int, list, type(None)})
+_CODED = ("scalar", "pair", "mop_key", "entry_key", "entry_offset", "entry_value")
+"""The columns of codes, in the order in which their objects are numbered."""
+
 _SHAPES = {type(None): NONE, int: SCALAR, tuple: PAIR, list: MICRO, bytes: RAW}
 
 
@@ -118,6 +122,23 @@ class Columnizer:
         for name, column in batch.columns.items():
             self.parts.setdefault(name, []).append(column)
 
+    def append(self, other: Columnizer) -> None:
+        """Put another's values behind these, which uses it up."""
+        for name in list(other.parts):
+            joined = other._joined(name, np.int64)
+            if name in _CODED:
+                joined = translated_objects(joined, other.objects, self.objects)
+            elif name == "mop_f":
+                joined = translated(joined, other.fs, self.fs)
+            self.parts.setdefault(name, []).append(joined)
+        self.raw += other.raw
+        self.exact |= {self.size + at: blob for at, blob in other.exact.items()}
+        self.size += other.size
+
+    def fits_behind(self, before: Columnizer) -> bool:
+        """Whether the names of both have codes, however different they are."""
+        return len(self.fs) + len(before.fs) <= np.iinfo(np.int16).max
+
     def normal(self, value: Any) -> int | tuple[int, int] | list[Mop] | bytes | None:
         """Any JSON value as one of the types of `_SHAPES`; integers are codes."""
         if value is None:
@@ -148,26 +169,31 @@ class Columnizer:
         for one in (SCALAR, PAIR, MICRO, RAW):
             there = np.flatnonzero(shape == one)
             row[there] = np.arange(len(there), dtype=np.int32)
+        coded, objects = renumbered_objects(
+            [self._joined(name, np.int64) for name in _CODED], self.objects
+        )
+        scalar, pair, mop_key, entry_key, entry_offset, entry_value = coded
+        mop_f, fs = renumbered(self._joined("mop_f", np.int16), self.fs)
         micro = Micro(
-            tuple(self.fs),
+            tuple(fs),
             starts(self._joined("mops", np.int32)),
-            self._joined("mop_f", np.int16),
+            mop_f,
             self._joined("mop_form", np.int8),
-            self._joined("mop_key", np.int64),
+            mop_key,
             starts(self._joined("entries", np.int32)),
-            self._joined("entry_key", np.int64),
-            self._joined("entry_offset", np.int64),
-            self._joined("entry_value", np.int64),
+            entry_key,
+            entry_offset,
+            entry_value,
         )
         exact = sorted(self.exact.items())
         return Values(
             shape=shape,
             row=row,
-            scalar=self._joined("scalar", np.int64),
-            pair=self._joined("pair", np.int64).reshape(-1, 2),
+            scalar=scalar,
+            pair=pair.reshape(-1, 2),
             micro=micro,
             raw=Blobs.of(self.raw),
-            objects=Blobs.of(list(self.objects)),
+            objects=Blobs.of(objects),
             exact_position=np.array([position for position, _ in exact], np.int64),
             exact=Blobs.of([blob for _, blob in exact]),
         )

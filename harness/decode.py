@@ -15,29 +15,22 @@ Cost an event of the log workload: by skeleton 1 µs, typed 3 µs, plain 15 µs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import islice
-from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import pairing
 from harness.batches import Batch, Columns, merged
-from harness.columnize import Columnizer, dump
-from harness.columns import Blobs
-from harness.errors import HistoryError
+from harness.columnize import dump
 from harness.events import Events
 from harness.lines import CODES, TYPED, Line, integers_in, plain_line, uneven
-from harness.memory import keep_freed, uncollected
+from harness.memory import uncollected
 from harness.mops import Untyped
-from harness.op import NEMESIS
 from harness.skeletons import Skeletons
-
-CHUNK_BYTES = 1 << 21
-"""What is read at once: large enough for each skeleton to have many lines in it."""
+from harness.stretch import COLUMNS, Malformed, Stretch
 
 PIECE_BYTES = 1 << 18
 """What is decoded to objects at once; they are few enough to live in the processor's caches."""
@@ -49,33 +42,6 @@ MISSES = 8
 """Chunks not tried by skeleton after one in which most lines were rare."""
 
 BATCH_EVENTS = 8192
-
-
-class Malformed(Exception):
-    """The event at `position` (from 0, blank lines not counted) cannot be."""
-
-    def __init__(self, position: int, reason: str) -> None:
-        super().__init__(f"event {position}: {reason}")
-        self.position, self.reason = position, reason
-
-
-def read_jsonl(path: Path) -> Events:
-    """Decode a file of one event a line.
-
-    Raises:
-        HistoryError: it is malformed, missing, or not readable.
-    """
-    keep_freed()
-    decoder = Decoder()
-    try:
-        with path.open("rb") as file, uncollected():
-            for chunk, is_last in _chunks(file):
-                decoder.feed(chunk, is_last)
-            return decoder.finish()
-    except OSError as error:
-        raise HistoryError(path, None, f"cannot be read: {error.strerror}") from error
-    except Malformed as error:
-        raise HistoryError(path, _line_of(path, error.position), error.reason) from None
 
 
 def decode(lines: Iterable[bytes]) -> Events:
@@ -95,35 +61,16 @@ def decode(lines: Iterable[bytes]) -> Events:
 _UNUSUAL = (msgspec.DecodeError, UnicodeDecodeError, Untyped, TypeError, OverflowError)
 """Lines that the typed way cannot take, for whatever reason; the plain way says which."""
 
-_COLUMNS = {
-    "time": np.int64,
-    "type": np.int8,
-    "process": np.int32,
-    "f": np.int16,
-    "node": np.int16,
-    "error": np.int32,
-    "extra": np.int32,
-}
-
 
 @dataclass(slots=True)
-class Decoder:
-    """Takes a history chunk by chunk; `finish` gives its columns."""
+class Decoder(Stretch):
+    """Takes a stretch of a history chunk by chunk; `finish` gives the columns of a whole one."""
 
-    size: int = 0
-    values: Columnizer = field(default_factory=Columnizer)
-    fs: dict[str, int] = field(default_factory=dict)
-    names: dict[str, int] = field(default_factory=lambda: {NEMESIS: 0})
-    nodes: dict[str, int] = field(default_factory=dict)
-    errors: dict[bytes, int] = field(default_factory=dict)
-    extras: dict[bytes, int] = field(default_factory=dict)
-    parts: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
-    given: dict[str, bool] = field(default_factory=dict)  # whether events have index, time
-    notes: list[str] = field(default_factory=list)
     skeletons: Skeletons = field(init=False)
     misses: int = 0  # chunks for which decoding by skeleton is not tried
 
     def __post_init__(self) -> None:
+        Stretch.__post_init__(self)
         self.skeletons = Skeletons(self._integers, self._learn)
 
     def feed(self, chunk: bytes, is_last: bool) -> None:
@@ -137,12 +84,19 @@ class Decoder:
         for piece in _pieces(chunk):
             try:
                 columns, batch = self._typed(piece)
-                self._add(columns, batch)
+                self.add(columns, batch)
             except _UNUSUAL:
                 lines = self._plain_lines(piece, is_last)
                 if lines:
                     columns = self._columns(lines)
-                    self._add(columns, self.values.plain(line.value for line in lines))
+                    self.add(columns, self.values.plain(line.value for line in lines))
+
+    def stretch(self) -> Stretch:
+        """The events so far, without what was learned of their form."""
+        stretch = Stretch(self.begin)
+        for one in fields(Stretch):
+            setattr(stretch, one.name, getattr(self, one.name))
+        return stretch
 
     def _feed_by_skeleton(self, chunk: bytes) -> bool:
         """Add the chunk's events, or none of them where that is not worth it or not possible."""
@@ -160,7 +114,7 @@ class Decoder:
         except _UNUSUAL:
             return False
         columns = {
-            name: np.empty(size, dtype) for name, dtype in (_COLUMNS | {"index": np.int64}).items()
+            name: np.empty(size, dtype) for name, dtype in (COLUMNS | {"index": np.int64}).items()
         }
         for places, part, _ in parts:
             if part.keys() != columns.keys():
@@ -169,63 +123,17 @@ class Decoder:
                 columns[name][places] = column
         if not self._are_regular(columns):
             return False
-        self._add(columns, merged([(places, batch) for places, _, batch in parts], size))
+        self.add(columns, merged([(places, batch) for places, _, batch in parts], size))
         return True
 
     def _are_regular(self, columns: Columns) -> bool:
         """Whether events that were decoded together have the right indices and processes."""
-        expected = np.arange(self.size, self.size + len(columns["index"]))
+        expected = np.arange(self.end, self.end + len(columns["index"]))
         return (
             np.array_equal(columns["index"], expected)
             and self.given.setdefault("index", True)
             and self.given.setdefault("time", True)
         )
-
-    def finish(self) -> Events:
-        """The columns of all events.
-
-        Raises:
-            Malformed: a completion without its invocation, a process with two operations at once.
-        """
-        columns = {
-            name: np.concatenate([np.zeros(0, dtype), *self.parts.pop(name, [])])
-            for name, dtype in _COLUMNS.items()
-        }
-        fs = tuple(self.fs)
-        try:
-            pair = pairing.pairs(columns["type"], columns["process"], columns["f"], fs)
-        except pairing.Unpaired as error:
-            raise Malformed(error.position, error.reason) from None
-        return Events(
-            **columns,
-            pair=pair,
-            fs=fs,
-            names=tuple(self.names),
-            nodes=tuple(self.nodes),
-            errors=Blobs.of(list(self.errors)),
-            extras=Blobs.of(list(self.extras)),
-            values=self.values.finish(),
-            notes=tuple(self.notes),
-            remarks=tuple(self._remarks(columns)),
-        )
-
-    def _remarks(self, columns: dict[str, NDArray[Any]]) -> Iterator[str]:
-        if self.given.get("index") is False:
-            yield "the events have no index: they are numbered from 0 in the order of the file"
-        if self.given.get("time") is False:
-            yield "the events have no time: their index stands for it"
-        back = np.flatnonzero(np.diff(columns["time"]) < 0)
-        if len(back):
-            yield (
-                f"time goes backwards {len(back)} times, first at event {back[0] + 1}: "
-                "the order of the file counts"
-            )
-        again = pairing.reused(columns["type"], columns["process"])
-        if len(again):
-            yield (
-                f"processes go on after an info operation {len(again)} times, first at event "
-                f"{again[0]}: such an operation may still take effect at any later time"
-            )
 
     # -- a batch of lines to columns -------------------------------------------------------------
 
@@ -262,27 +170,6 @@ class Decoder:
             elif lacking < count:
                 raise Untyped
         return columns
-
-    def _add(self, columns: Columns, batch: Batch) -> None:
-        """Put events behind those before.
-
-        Raises:
-            Malformed: they do not continue them; nothing was added.
-        """
-        count = len(batch.shape)
-        expected = np.arange(self.size, self.size + count)
-        for name in ("index", "time"):
-            if self.given.setdefault(name, name in columns) != (name in columns):
-                raise Malformed(self.size, uneven(name, self.given[name]))
-        index = columns.pop("index", expected)
-        for place in np.flatnonzero(index != expected)[:1].tolist():
-            reason = f"index {index[place]}, expected {expected[place]}: they count from 0"
-            raise Malformed(self.size + place, reason)
-        columns.setdefault("time", expected)
-        self.values.add(batch)
-        self.size += count
-        for name, column in columns.items():
-            self.parts.setdefault(name, []).append(column)
 
     def _processes(self, processes: Sequence[int | str]) -> NDArray[np.int32]:
         names, count = self.names, len(processes)
@@ -331,14 +218,14 @@ class Decoder:
                 if is_last and number == len(raws) - 1:
                     self._note_torn(raw)
                     break
-                raise Malformed(self.size + number, f"not JSON: {error}") from None
+                raise Malformed(self.end + number, f"not JSON: {error}") from None
             try:
                 line = plain_line(event)
             except ValueError as error:
-                raise Malformed(self.size + number, str(error)) from None
+                raise Malformed(self.end + number, str(error)) from None
             for name, found in (("index", line.index), ("time", line.time)):
                 if self.given.setdefault(name, found is not None) != (found is not None):
-                    raise Malformed(self.size + number, uneven(name, self.given[name]))
+                    raise Malformed(self.end + number, uneven(name, self.given[name]))
             lines.append(line)
         return lines
 
@@ -370,28 +257,3 @@ def _pieces(chunk: bytes) -> Iterator[bytes]:
             end = chunk.find(b"\n", begin) + 1 or len(chunk)
         yield chunk[begin:end]
         begin = end
-
-
-def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:
-    """(whole lines, whether they are the last) of a file; the very last line may lack its end."""
-    held = b""
-    while data := file.read(CHUNK_BYTES):
-        held += data
-        # The last line read so far is held back: it may turn out to be the last of the file.
-        end = held.rfind(b"\n", 0, len(held) - 1) + 1
-        if end:
-            yield held[:end], False
-            held = held[end:]
-    if held:
-        yield held, True
-
-
-def _line_of(path: Path, position: int) -> int:
-    """The line, from 1, of the event at a position: blank lines do not count as events."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                if position == 0:
-                    return number
-                position -= 1
-    return number

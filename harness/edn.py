@@ -29,6 +29,7 @@ from harness import decode
 from harness.columnize import dump
 from harness.errors import HistoryError
 from harness.events import Events
+from harness.stretch import Malformed
 
 
 class EdnError(ValueError):
@@ -59,7 +60,7 @@ def read_history(path: Path) -> Events:
     except EdnError as error:
         line = bisect_right(newlines, error.offset - 1) + 1
         raise HistoryError(path, line, error.reason) from None
-    except decode.Malformed as error:
+    except Malformed as error:
         line = bisect_right(newlines, offsets[error.position]) + 1
         raise HistoryError(path, line, error.reason) from None
     return replace(events, notes=(*events.notes, *notes))

@@ -20,10 +20,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import column_file, decode, edn
+from harness import column_file, decode, edn, jsonl
 from harness.errors import EnvironmentFailure, HistoryError
 from harness.events import Events
 from harness.op import KINDS, Kind, Op
+from harness.stretch import Malformed
 
 
 class Recorder:
@@ -155,7 +156,7 @@ class History(Events, Sequence[Op]):
             remarks.append(f"{beside} is damaged and was not used: {error}")
         except OSError as error:
             raise HistoryError(path, None, f"cannot be read: {error.strerror}") from error
-        events = (edn.read_history if path.suffix == ".edn" else decode.read_jsonl)(path)
+        events = (edn.read_history if path.suffix == ".edn" else jsonl.read)(path)
         if cache:
             try:
                 column_file.save(events, source, beside)
@@ -188,7 +189,7 @@ class History(Events, Sequence[Op]):
         )
         try:
             return _history(decode.decode(numbered))
-        except decode.Malformed as error:
+        except Malformed as error:
             raise HistoryError("event", error.position, error.reason) from None
 
     def code(self, f: str) -> int:

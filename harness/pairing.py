@@ -14,6 +14,7 @@ Source: jepsen-io/history, pair-index.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,55 +31,79 @@ class Unpaired(Exception):
         self.position, self.reason = position, reason
 
 
+@dataclass(frozen=True, slots=True)
+class ByProcess:
+    """The clients' events, process by process.
+
+    Attributes:
+        order: their positions.
+        same: of each but the last, whether the next is of the same process.
+    """
+
+    order: Ints
+    same: NDArray[np.bool_]
+
+    @staticmethod
+    def of(process: NDArray[np.int32]) -> ByProcess:
+        """Cost: a sort, about 0.1 s for 2,000,000 events."""
+        clients = np.flatnonzero(process >= 0)
+        order = clients[_sorted(process[clients])]
+        ordered = process[order]
+        return ByProcess(order, ordered[1:] == ordered[:-1])
+
+
 def pairs(
-    kind: NDArray[np.int8], process: NDArray[np.int32], f: NDArray[np.int16], fs: Sequence[str]
+    by: ByProcess,
+    kind: NDArray[np.int8],
+    process: NDArray[np.int32],
+    f: NDArray[np.int16],
+    fs: Sequence[str],
 ) -> NDArray[np.int32]:
     """int32[n]: the position of each event's other event, or -1.
 
-    Args are the history's columns. Cost: a sort by process, about 0.2 s for 2,000,000 events.
+    Args but the first are the history's columns.
 
     Raises:
         Unpaired: the first event, by position, that breaks the rules.
     """
     pair = np.full(len(kind), -1, np.int32)
-    _pair_clients(pair, kind, process, f, fs)
+    _pair_clients(pair, by, kind, process, f, fs)
     _pair_others(pair, kind, process, f)
     return pair
 
 
-def reused(kind: NDArray[np.int8], process: NDArray[np.int32]) -> Ints:
+def reused(by: ByProcess, kind: NDArray[np.int8]) -> Ints:
     """Positions at which a client process invokes again although its last operation is INFO."""
-    order, same = _by_process(process)
-    if not len(order):
-        return order
-    again = same & (kind[order][1:] == INVOKE) & (kind[order][:-1] == INFO)
-    return np.sort(order[1:][again])
+    if not len(by.order):
+        return by.order
+    ordered = kind[by.order]
+    again = by.same & (ordered[1:] == INVOKE) & (ordered[:-1] == INFO)
+    return np.sort(by.order[1:][again])
 
 
-def _by_process(process: NDArray[np.int32]) -> tuple[Ints, NDArray[np.bool_]]:
-    """Positions of the clients' events, process by process; whether the next is of the same one."""
-    clients = np.flatnonzero(process >= 0)
-    numbers = process[clients]
-    if len(numbers) and numbers.max() < 2**15:
-        numbers = numbers.astype(np.int16)  # NumPy sorts these by radix, six times faster
-    order = clients[np.argsort(numbers, kind="stable")]
-    return order, process[order][1:] == process[order][:-1]
+def _sorted(numbers: NDArray[np.int32]) -> Ints:
+    """The order, stable, of numbers from 0, by their lower and then their higher half: NumPy sorts
+    16 bits by radix, six times faster than 32."""
+    order = np.argsort(numbers.astype(np.uint16), kind="stable")
+    high = (numbers >> 16).astype(np.uint16)
+    return order[np.argsort(high[order], kind="stable")] if high.any() else order
 
 
 def _pair_clients(
     pair: NDArray[np.int32],
+    by: ByProcess,
     kind: NDArray[np.int8],
     process: NDArray[np.int32],
     f: NDArray[np.int16],
     fs: Sequence[str],
 ) -> None:
-    order, same = _by_process(process)
+    order, same = by.order, by.same
     if not len(order):
         return
-    begins = kind[order] == INVOKE
+    begins, what = kind[order] == INVOKE, f[order]
     # completes[i]: event i + 1 in this order completes event i.
     completes = same & begins[:-1] & ~begins[1:]
-    wrong_f = completes & (f[order][1:] != f[order][:-1])
+    wrong_f = completes & (what[1:] != what[:-1])
     orphan = ~begins
     orphan[1:] &= ~completes
     twice = np.zeros_like(begins)

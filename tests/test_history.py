@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness import column_file, decode
+from harness import column_file, decode, jsonl
 from harness.columnize import Columnizer
 from harness.errors import EnvironmentFailure, HistoryError
 from harness.history import History, Recorder
@@ -450,7 +450,7 @@ def undecodable(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
         raise AssertionError("the history was decoded again")
 
-    monkeypatch.setattr(decode, "read_jsonl", never)
+    monkeypatch.setattr(jsonl, "read", never)
 
 
 def test_a_history_is_not_decoded_twice(path: Path, request: pytest.FixtureRequest) -> None:
@@ -562,7 +562,7 @@ def test_where_chunks_end_makes_no_difference(size: int) -> None:
             self.at += size
             return lines[self.at - size : self.at]
 
-    for chunk, is_last in decode._chunks(File()):  # type: ignore[arg-type]
+    for chunk, is_last in jsonl.chunks(File()):  # type: ignore[arg-type]
         decoder.feed(chunk, is_last)
     events = decoder.finish()
     assert [events.values.get(i) for i in range(len(ops))] == [op.value for op in ops]

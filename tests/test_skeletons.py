@@ -9,16 +9,15 @@ from contextlib import contextmanager
 from random import Random
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import decode, skeletons
-from harness.columns import Micro
 from harness.digits import Text
 from harness.events import Events
-from tests.values import json_values, usual_values
+from harness.stretch import Malformed
+from tests.values import assert_identical, json_values, usual_values
 
 Lines = list[bytes]
 
@@ -56,23 +55,6 @@ def together(lines: Lines, *, bases: bool) -> tuple[Events, int]:
 def alone(lines: Lines) -> Events:
     with constants(SKELETON_BYTES=2**62):
         return decoded(lines)
-
-
-def assert_same(left: Events, right: Events, size: int) -> None:
-    for name in ("time", "type", "process", "f", "node", "pair"):
-        assert np.array_equal(getattr(left, name), getattr(right, name)), name
-    for name in ("shape", "row", "scalar", "pair"):
-        one, other = getattr(left.values, name), getattr(right.values, name)
-        if name != "scalar":  # codes of objects depend on the order in which they are met
-            assert np.array_equal(one >= 0, other >= 0), name
-        assert len(one) == len(other), name
-    for name in Micro.__dataclass_fields__:
-        one, other = getattr(left.values.micro, name), getattr(right.values.micro, name)
-        assert len(one) == len(other), name
-    left.values._check()
-    for position in range(size):
-        one, other = left.values.get(position), right.values.get(position)
-        assert json.dumps(one) == json.dumps(other), position
 
 
 def varied(rng: Random, value: Any, in_poll: bool = False) -> Any:
@@ -122,7 +104,7 @@ def test_lines_that_differ_in_numbers_have_the_columns_that_each_has_alone(
 ) -> None:
     lines = lines_of(rng, values, 60)
     found, _ = together(lines, bases=bases)
-    assert_same(found, alone(lines), len(lines))
+    assert_identical(found, alone(lines))
 
 
 POLLS = [["poll", {"0": [[10, 11], [12, 13]], "1": [[14, 15]]}]]
@@ -151,7 +133,7 @@ POLLS = [["poll", {"0": [[10, 11], [12, 13]], "1": [[14, 15]]}]]
 def test_every_shape_keeps_its_meaning(value: Any, bases: bool) -> None:
     lines = lines_of(Random(1), [value, POLLS], 200)
     found, _ = together(lines, bases=bases)
-    assert_same(found, alone(lines), len(lines))
+    assert_identical(found, alone(lines))
 
 
 def test_polls_of_any_length_are_decoded_together() -> None:
@@ -173,7 +155,7 @@ def test_a_line_that_is_no_json_is_left_over_and_refused_with_its_place() -> Non
     lines = lines_of(Random(3), [POLLS], 100)
     for wrong in (lines[21].replace(b"],[", b"][", 1), lines[21][:-1], lines[21] + b"7"):
         broken = [*lines[:21], wrong, *lines[22:]]
-        with constants(SKELETON_BYTES=0), pytest.raises(decode.Malformed) as refused:
+        with constants(SKELETON_BYTES=0), pytest.raises(Malformed) as refused:
             decoded(broken)
         assert refused.value.position == 21
 

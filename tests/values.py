@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 
+from harness import column_file
+from harness.events import Events
 from harness.op import Kind, Op
 
 int64 = st.integers(-(2**63), 2**63 - 1)
@@ -110,3 +113,17 @@ def same(left: Any, right: Any) -> bool:
     if isinstance(left, list):
         return len(left) == len(right) and all(map(same, left, right))
     return bool(left == right)
+
+
+def assert_identical(left: Events, right: Events) -> None:
+    """The same columns, tables and notes, bit by bit."""
+    others = dict(column_file._flat("", right))
+    for name, one in column_file._flat("", left):
+        other = others.pop(name)
+        if isinstance(one, tuple) or isinstance(other, tuple):
+            assert one == other, name
+        else:
+            assert one.dtype == other.dtype, name
+            assert np.array_equal(one, other), f"{name}: {one} and {other}"
+    assert not others
+    left.values._check()
