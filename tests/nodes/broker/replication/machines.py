@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from nodes.broker.controller.commands import ElectPreferred
+from nodes.broker.controller.commands import AlterConfig, ElectPreferred
 from nodes.broker.errors import BrokerError, Code
 from tests.host.running import run
 from tests.nodes.broker.replication.world import Sent, SimNode, World
@@ -34,6 +34,7 @@ RETRIABLE = {
     Code.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
     Code.REQUEST_TIMED_OUT,
     Code.UNKNOWN_TOPIC_OR_PARTITION,
+    Code.KAFKA_STORAGE_ERROR,
 }
 ids = st.integers(1, 3)
 
@@ -186,6 +187,15 @@ class ReplicationMachine(RuleBasedStateMachine):
     # -- processes ---------------------------------------------------------------------------
 
     @rule(id=ids)
+    def disk_fails(self, id: int) -> None:
+        """What is in its files is there when it starts again, but nobody counts on that."""
+        partition = self.world.nodes[id].partition
+        usable = partition is not None and partition.offline is None
+        if partition is not None and usable and ("power" not in self.others(id) or self.flushes):
+            run(self.world.fail_disk(partition))
+            self.unsure.setdefault(id, "disk")
+
+    @rule(id=ids)
     def start(self, id: int) -> None:
         if not self.world.nodes[id].up:
             run(self.world.start(self.world.nodes[id]))
@@ -206,12 +216,17 @@ class ReplicationMachine(RuleBasedStateMachine):
 
     @rule(id=ids)
     def stop(self, id: int) -> None:
-        if self.world.nodes[id].up:
-            run(self.world.stop(self.world.nodes[id]))
+        node = self.world.nodes[id]
+        if node.partition is not None and node.partition.offline is not None:
+            self.kill(id)  # it cannot store everything, and so leaves no marker
+        elif node.up:
+            run(self.world.stop(node))
 
     def others(self, id: int) -> list[str]:
         for each in list(self.unsure):
-            if self.world.nodes[each].up and each in self.world.state.isr:
+            node = self.world.nodes[each]
+            failed = node.partition is not None and node.partition.offline is not None
+            if node.up and not failed and each in self.world.state.isr:
                 del self.unsure[each]
         return [how for each, how in self.unsure.items() if each != id]
 
@@ -226,7 +241,6 @@ class ReplicationMachine(RuleBasedStateMachine):
                 assert not failed
             if node.partition is not None:
                 node.partition._check()
-                assert node.partition.offline is None
         if not self.unclean:
             self.acknowledged_is_on_every_later_leader()
             self.shown_is_shown_for_ever()
@@ -275,6 +289,8 @@ class ReplicationMachine(RuleBasedStateMachine):
         world = self.world
         for _ in range(30):
             for node in world.nodes.values():
+                if node.partition is not None and node.partition.offline is not None:
+                    run(world.kill(node))
                 if not node.up:
                     run(world.start(node))
                 if world.image.brokers[node.id].fenced:
@@ -353,6 +369,16 @@ class SingleMachine(ReplicationMachine):
     """min.insync.replicas=1: kills only."""
 
     min_isr = 1
+
+
+class ChangingMachine(ReplicationMachine):
+    """min.insync.replicas is changed all the while; kills only."""
+
+    min_isr = 1
+
+    @rule(min_isr=st.integers(1, 3))
+    def change(self, min_isr: int) -> None:
+        self.world.commit(AlterConfig("t", [("min.insync.replicas", 0, str(min_isr))]))
 
 
 class UncleanMachine(ReplicationMachine):

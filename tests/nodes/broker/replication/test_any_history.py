@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 
 from tests.nodes.broker.replication.machines import (
+    ChangingMachine,
     FlushingMachine,
     ReplicationMachine,
     SingleMachine,
@@ -16,12 +17,19 @@ from tests.nodes.broker.replication.walks import walk
 _settings = settings(
     max_examples=50, stateful_step_count=50, deadline=None, report_multiple_bugs=False
 )
-for _machine in (ReplicationMachine, FlushingMachine, SingleMachine, UncleanMachine):
+for _machine in (
+    ReplicationMachine,
+    FlushingMachine,
+    SingleMachine,
+    ChangingMachine,
+    UncleanMachine,
+):
     _machine.TestCase.settings = _settings
 
 TestWithPageCaches = ReplicationMachine.TestCase
 TestWithFlushes = FlushingMachine.TestCase
 TestWithOneInSync = SingleMachine.TestCase
+TestWithChangesOfWhatMustBeInSync = ChangingMachine.TestCase
 TestWithUncleanElections = UncleanMachine.TestCase
 
 
@@ -32,6 +40,7 @@ TestWithUncleanElections = UncleanMachine.TestCase
         (FlushingMachine, 1000),
         (SingleMachine, 2000),
         (UncleanMachine, 3000),
+        (ChangingMachine, 4000),
     ],
 )
 def test_long_walks_end_well(machine: type[ReplicationMachine], seed: int) -> None:

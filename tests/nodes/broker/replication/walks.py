@@ -32,6 +32,8 @@ WEIGHTS: Mapping[str, int] = {
     "elect_preferred": 1,
     "lag": 2,
     "checkpoint": 1,
+    "disk_fails": 1,
+    "change": 2,
     "start": 5,
     "kill": 1,
     "power_off": 1,
@@ -67,9 +69,10 @@ def walk(kind: type[ReplicationMachine], seed: int) -> ReplicationMachine:
         "learn_all": lambda: (),
         "elect_preferred": lambda: (),
     }
+    weights = {step: weight for step, weight in WEIGHTS.items() if hasattr(kind, step)}
     try:
         for _ in range(rng.randint(20, STEPS_MAX)):
-            step = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+            step = rng.choices(list(weights), list(weights.values()))[0]
             getattr(machine, step)(*draw.get(step, lambda: (rng.randint(1, 3),))())
             machine.everything_is_consistent()
         machine.heal()

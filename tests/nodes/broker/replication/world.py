@@ -8,6 +8,7 @@ number: each is delivered, lost or moved when the test says so, and so does meta
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import tempfile
 from collections.abc import Coroutine, Sequence
@@ -300,6 +301,10 @@ class World:
         await node.context.replicas.close(clean=True)
         node.clean = True
         await self.kill(node)
+
+    async def fail_disk(self, partition: Partition) -> None:
+        partition.fail(OSError(errno.EIO, "it failed"))
+        await self.settle()
 
     # -- metadata ----------------------------------------------------------------------------
 
