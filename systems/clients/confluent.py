@@ -5,14 +5,15 @@ librdkafka has threads of its own, but its calls block: those of one process run
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from harness.client import Endpoint
 from harness.errors import OpError, Refused, TimedOut, Unavailable
 from harness.threads import WorkerThread
+from systems.clients.ends import end_offsets
 from workloads.ports import BrokerPort, Message, Partition, Positions, Settings
 
 try:
@@ -66,7 +67,11 @@ class Confluent:
 
     async def end_offsets(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
         wanted, timeout_s = list(partitions), self._settings.request_timeout_s
-        return await self._read(lambda consumer: _end_offsets(consumer, wanted, timeout_s))
+        return await self._read(
+            lambda consumer: end_offsets(
+                wanted, timeout_s, partial(_end, consumer), rdkafka.KafkaException
+            )
+        )
 
     async def close(self) -> None:
         if self._closed:
@@ -224,20 +229,10 @@ async def connect(endpoint: Endpoint, settings: Settings) -> BrokerPort:
     return Confluent(endpoint, settings)
 
 
-def _end_offsets(
-    consumer: Any, partitions: Sequence[Partition], timeout_s: float
-) -> dict[Partition, int]:
-    """Each asked for itself, so that one without a leader does not hide the others."""
-    ends: dict[Partition, int] = {}
-    deadline = time.monotonic() + 2 * timeout_s
-    for partition in partitions:
-        left_s = min(deadline - time.monotonic(), timeout_s / 2)
-        if left_s <= 0:
-            break
-        with contextlib.suppress(rdkafka.KafkaException):
-            asked = rdkafka.TopicPartition(*partition)
-            _, ends[partition] = consumer.get_watermark_offsets(asked, left_s, cached=False)
-    return ends
+def _end(consumer: Any, partition: Partition, timeout_s: float) -> int:
+    asked = rdkafka.TopicPartition(*partition)
+    _, end = consumer.get_watermark_offsets(asked, timeout_s, cached=False)
+    return int(end)
 
 
 def _close_consumer(consumer: Any) -> None:

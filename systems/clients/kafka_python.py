@@ -8,8 +8,8 @@ thread, while the producer is not used again.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -28,6 +28,7 @@ from kafka.errors import (
 from harness.client import Endpoint
 from harness.errors import Refused, Unavailable
 from harness.threads import WorkerThread
+from systems.clients.ends import end_offsets
 from workloads.ports import BrokerPort, Message, Partition, Positions, Settings
 
 T = TypeVar("T")
@@ -74,7 +75,9 @@ class KafkaPython:
 
     async def end_offsets(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
         wanted, timeout_s = list(partitions), self._settings.request_timeout_s
-        return await self._read(lambda consumer: _end_offsets(consumer, wanted, timeout_s))
+        return await self._read(
+            lambda consumer: end_offsets(wanted, timeout_s, partial(_end, consumer), KafkaError)
+        )
 
     async def close(self) -> None:
         if self._closed:
@@ -210,20 +213,9 @@ def _poll(consumer: Any, timeout_s: float) -> list[Message]:
     ]
 
 
-def _end_offsets(
-    consumer: Any, partitions: Sequence[Partition], timeout_s: float
-) -> dict[Partition, int]:
-    """Each asked for itself, so that one without a leader does not hide the others."""
-    ends: dict[Partition, int] = {}
-    deadline = time.monotonic() + 2 * timeout_s
-    for partition in partitions:
-        left_s = min(deadline - time.monotonic(), timeout_s / 2)
-        if left_s <= 0:
-            break
-        tp = TopicPartition(*partition)
-        with contextlib.suppress(KafkaError):
-            ends[partition] = consumer.end_offsets([tp], timeout_ms=int(left_s * 1000))[tp]
-    return ends
+def _end(consumer: Any, partition: Partition, timeout_s: float) -> int:
+    tp = TopicPartition(*partition)
+    return int(consumer.end_offsets([tp], timeout_ms=int(timeout_s * 1000))[tp])
 
 
 def _close_consumer(consumer: Any) -> None:

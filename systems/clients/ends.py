@@ -1,0 +1,33 @@
+"""Where partitions end, asked of a library whose calls block."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+
+from workloads.ports import Partition
+
+
+def end_offsets(
+    partitions: Iterable[Partition],
+    timeout_s: float,
+    ask: Callable[[Partition, float], int],
+    no_answer: type[Exception],
+    now: Callable[[], float] = time.monotonic,
+) -> dict[Partition, int]:
+    """Each is asked for by itself, so that one without a leader does not hide the others; what has
+    not answered after twice the time-out is left out.
+
+    Args:
+        ask: its end, within so many seconds; raises `no_answer` if nobody tells.
+    """
+    ends: dict[Partition, int] = {}
+    deadline = now() + 2 * timeout_s
+    for partition in partitions:
+        left_s = min(deadline - now(), timeout_s / 2)
+        if left_s <= 0:
+            break
+        with contextlib.suppress(no_answer):
+            ends[partition] = ask(partition, left_s)
+    return ends
