@@ -10,7 +10,9 @@ from nodes.broker.errors import BrokerError, Code
 
 def _int(low: int, high: int = 2**63 - 1) -> Callable[[str], bool]:
     def check(text: str) -> bool:
-        return low <= int(text) <= high
+        # As `LogConfig` reads it: what `int` alone takes, as 1_000 or +5, would be legal here and
+        # of no effect there.
+        return str(int(text)) == text and low <= int(text) <= high
 
     return check
 

@@ -68,10 +68,10 @@ class Replicas:
         self._watermarks.load()
         self._controller.subscribe(self._on_image)
         ms = self._config.ms
-        self._spawn(_every(ms("replica.lag.time.max.ms") / 2, self.shrink))
+        self._spawn(self._every(ms("replica.lag.time.max.ms") / 2, self.shrink))
         pause_ms = ms("replica.high.watermark.checkpoint.interval.ms")
-        self._spawn(_every(pause_ms, self.checkpoint))
-        self._spawn(_every(ms("log.retention.check.interval.ms"), self.retain))
+        self._spawn(self._every(pause_ms, self.checkpoint))
+        self._spawn(self._every(ms("log.retention.check.interval.ms"), self.retain))
 
     async def close(self, *, clean: bool) -> None:
         """Stop; with `clean`, store everything so that the next start can believe it.
@@ -330,6 +330,14 @@ class Replicas:
         for partition in list(self.partitions.values()):
             partition.retain(self._config.ms("producer.id.expiration.ms"))
 
+    async def _every(self, pause_ms: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(pause_ms / 1000)
+            try:
+                await work()
+            except Exception as error:  # a bug of ours must not end the upkeep of all the others
+                self._host.log("replicas.failed", task=work.__name__, error=f"{error!r}")
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -340,12 +348,6 @@ class Replicas:
         error = None if task.cancelled() else task.exception()
         if error is not None:  # a bug of ours: it must not go by in silence
             self._host.log("replicas.failed", task=task.get_name(), error=f"{error!r}")
-
-
-async def _every(pause_ms: float, work: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await asyncio.sleep(pause_ms / 1000)
-        await work()
 
 
 def _folder(key: Key) -> str:

@@ -236,6 +236,11 @@ def _change_config(
 def commit_offsets(image: MetadataImage, command: CommitOffsets) -> MetadataImage:
     if not command.offsets:
         return image
+    unknown = sorted({topic for topic, *_ in command.offsets if topic not in image.topics})
+    if unknown:
+        # It was deleted, and a topic of its name would begin with what was read of the old one.
+        text = f"there are no topics {', '.join(unknown)}"
+        raise BrokerError(Code.UNKNOWN_TOPIC_OR_PARTITION, text)
     offsets = dict(image.group_offsets)
     for topic, partition, offset, metadata in command.offsets:
         offsets[f"{command.group}\0{topic}\0{partition}"] = (offset, metadata)

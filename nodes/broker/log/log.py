@@ -29,6 +29,7 @@ from nodes.broker.log.durability import Durability
 from nodes.broker.log.epochs import Epochs
 from nodes.broker.log.errors import (
     BatchTooLarge,
+    CorruptBatch,
     Damaged,
     InvalidTimestamp,
     Misplaced,
@@ -105,6 +106,9 @@ class Log:
         log = Log(disk, folder, config or LogConfig(), now_ms)
         try:
             await log._recover()
+        except CorruptBatch as error:  # among what was durable, and is read for its headers only
+            log.abandon()
+            raise Damaged(f"{folder}: {error}") from error
         except BaseException:
             log.abandon()
             raise

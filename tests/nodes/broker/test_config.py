@@ -6,8 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from nodes.broker.config import DEFAULTS, ConfigError, NodeConfig
+from nodes.broker.configs import TOPIC_CONFIGS, check_topic_config
+from nodes.broker.errors import BrokerError
+from nodes.broker.log.config import LogConfig
 
 LEAST: dict[str, Any] = {
     "node": "n1",
@@ -68,3 +73,17 @@ def test_what_cannot_be_is_refused_with_its_reason(changes: dict[str, Any], why:
 def test_what_is_no_configuration_is_refused(text: bytes) -> None:
     with pytest.raises(ConfigError):
         NodeConfig.parse(text)
+
+
+@given(
+    st.sampled_from(sorted(TOPIC_CONFIGS)),
+    st.integers(-1, 2**63).map(str) | st.from_regex(r"[ +-]?[0-9_]{1,5} ?", fullmatch=True),
+)
+@example("flush.messages", "1_0")
+def test_what_is_legal_for_a_topic_is_understood_by_its_logs(name: str, value: str) -> None:
+    """Else they would go on with the defaults of everything."""
+    try:
+        check_topic_config(name, value)
+    except BrokerError:
+        return
+    LogConfig.of({name: value})

@@ -174,6 +174,14 @@ def test_a_deleted_topic_takes_its_offsets_with_it(log: Log) -> None:
     assert log.image.group_offsets == {"g\0there\0other\x000": (6, "m")}
 
 
+def test_offsets_of_a_topic_that_is_gone_do_not_wait_for_another_of_its_name(log: Log) -> None:
+    log.apply(DeleteTopic("there"))
+    late = CommitOffsets("g", [("there", 0, 5, "")])
+    assert log.code(late) is Code.UNKNOWN_TOPIC_OR_PARTITION
+    log.topic(1, name="there")
+    assert not log.image.group_offsets
+
+
 def test_offsets_are_kept_by_group_topic_and_partition(log: Log) -> None:
     log.apply(CommitOffsets("g", [("there", 0, 5, "")]))
     log.apply(CommitOffsets("g", [("there", 0, 4, "back"), ("there", 1, 7, "")]))

@@ -149,6 +149,17 @@ async def test_durable_bytes_are_never_given_up_in_silence(disk: QuickDisk, at: 
     assert len(texts(await opened(disk))) == 3
 
 
+async def test_durable_bytes_that_only_the_producers_state_needs_are_not_passed_over(
+    disk: QuickDisk,
+) -> None:
+    """Their index is believed, so nothing else reads them."""
+    starts = await filled(disk, 9, durable=8, index_interval_bytes=0)
+    file = disk.open(FIRST)
+    file.write_at(starts[4], bytes(30))
+    with pytest.raises(Damaged):
+        await opened(disk, index_interval_bytes=0)
+
+
 async def test_a_durable_segment_that_is_missing_is_damage(disk: QuickDisk) -> None:
     await filled(disk, 9, durable=8, segment_bytes=250)
     names = [name for name in disk.listdir("t-0") if name.endswith(".log")]
@@ -311,7 +322,11 @@ async def test_a_start_above_what_was_left_of_the_batches_stays_the_start(tmp_pa
 def test_any_bytes_in_any_file_open_or_are_refused_by_name(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         disk = QuickDisk(Path(folder))
-        run(filled(disk, 6, durable=data.draw(st.integers(0, 5)), segment_bytes=250))
+        config = {
+            "segment_bytes": data.draw(st.sampled_from([250, 5000])),
+            "index_interval_bytes": data.draw(st.sampled_from([0, 4096])),
+        }
+        run(filled(disk, 6, durable=data.draw(st.integers(0, 5)), **config))
         name = data.draw(st.sampled_from(disk.listdir("t-0")))
         file = disk.open(f"t-0/{name}")
         file.write_at(
@@ -320,7 +335,7 @@ def test_any_bytes_in_any_file_open_or_are_refused_by_name(data: st.DataObject) 
         if data.draw(st.booleans()):
             file.truncate(data.draw(st.integers(0, file.size())))
         try:
-            log = run(Log.open(disk, "t-0", LogConfig(segment_bytes=250), now_ms=NOW))
+            log = run(Log.open(disk, "t-0", LogConfig(**config), now_ms=NOW))
         except Damaged:
             return
         assert log.recovery_point <= log.end_offset >= log.start_offset

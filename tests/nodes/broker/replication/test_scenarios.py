@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -714,3 +715,23 @@ async def test_who_is_eligible_with_a_damaged_log_does_not_come_to_lead(make: Ma
     await world.learn()
     await expand(world)
     assert world.state.leader == 1 and world.values(one) == world.values(two) == [b"a"]
+
+
+async def test_upkeep_that_fails_once_goes_on_and_is_told_of(make: Make) -> None:
+    world = await make((1,), min_insync_replicas="1")
+    (one,) = world.nodes.values()
+    assert one.context is not None
+    runs, enough = [], asyncio.Event()
+
+    async def work() -> None:
+        runs.append(len(runs))
+        if len(runs) == 1:
+            raise ValueError("a bug")
+        enough.set()
+
+    upkeep = asyncio.create_task(one.context.replicas._every(0, work))
+    async with asyncio.timeout(10):
+        await enough.wait()
+    upkeep.cancel()
+    (told,) = [e for e in one.host.events if e["event"] == "replicas.failed"]
+    assert "a bug" in told["error"]
