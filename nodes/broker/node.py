@@ -29,9 +29,6 @@ from nodes.broker.server import Listener
 from nodes.broker.wire import Malformed, Request, encode_response
 
 MARKER = "clean-shutdown"
-WATCH_S = 0.5
-"""How often a node looks whether its share of the controller still works."""
-
 HAND_OVER_S = 1.0
 """How long a node that ends waits for the controller, which may be gone."""
 
@@ -90,11 +87,8 @@ class Node:
 
     async def wait_failed(self) -> None:
         """Raises NodeFailed, should that happen."""
-        while True:
-            await asyncio.sleep(WATCH_S)
-            failure = self.context.controller.failure
-            if failure is not None:
-                raise NodeFailed(f"the controller failed: {type(failure).__name__}: {failure}")
+        failure = await self.context.controller.wait_failed()
+        raise NodeFailed(f"the controller failed: {type(failure).__name__}: {failure}")
 
     async def hand_over(self) -> None:
         """Leave service in good order, so that others lead at once and clients are told so."""

@@ -90,6 +90,12 @@ class Core:
         elif self._elapsed >= self._timeout:
             self._campaign(pre=True)
 
+    def ticks_to_next(self) -> int:
+        """How many ticks it takes, if nothing else happens, until one of them does something."""
+        if self._leading is not None:
+            return self._leading.ticks_to_next()
+        return self._timeout - self._elapsed
+
     def receive(self, sender: int, message: Message) -> None:
         """A message came. Anything may come late, twice, or never."""
         if sender not in self.voters or sender == self.id:

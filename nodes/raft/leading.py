@@ -57,6 +57,19 @@ class Leading:
             self.heartbeat()
         return True
 
+    def ticks_to_next(self) -> int:
+        """See `Core.ticks_to_next`: a heartbeat, the end of a transfer, or of this leadership."""
+        config = self._core.config
+        left = [config.heartbeat - self._elapsed]
+        if self.transfer_to is not None:
+            left.append(self._transfer_left)
+        needed = len(self._core.voters) // 2
+        if needed:
+            # The last of a majority, itself included, to be heard too long ago.
+            heard = sorted(follower.heard for follower in self.followers.values())
+            left.append(config.patience + 1 - heard[needed - 1])
+        return min(left)
+
     def heartbeat(self) -> None:
         """Something to everybody, that must be answered."""
         self._elapsed = 0

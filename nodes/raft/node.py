@@ -28,6 +28,11 @@ from nodes.raft.transport import Address, Handler, Transport
 from nodes.raft.waiters import Appliers, Proposals, Reads
 
 TICK_S = 0.05
+"""The core's unit of time. The node does not wake for each: see `RaftNode._plan`."""
+
+EARLY_S = 0.001
+"""By how much a timer may be early: the tick for which it was set counts."""
+
 HEARTBEAT_S = 0.1
 COMMAND_BYTES_MAX = 4 << 20
 """So that an entry always fits into a message with others."""
@@ -79,10 +84,14 @@ class RaftNode:
         self._applied = Applied(machine)
         self._core: Core | None = None
         self._work = asyncio.Event()
+        self._ticked_ns = 0  # up to when the core knows that time has passed
+        self._ticks_ahead = 0  # how many from there until this node looks at the clock again
+        self._timer: asyncio.TimerHandle | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._proposals, self._reads, self._appliers = Proposals(), Reads(), Appliers()
         self._on_role: list[RoleCallback] = []
         self.failure: BaseException | None = None
+        self._failed = asyncio.Event()
 
     # -- life --------------------------------------------------------------------------------
 
@@ -108,20 +117,26 @@ class RaftNode:
             entries=storage.entries,
         )
         storage.entries = []  # the core has them now
+        self._ticked_ns = self._host.clock.monotonic_ns()
         self._transport.on_message = self._receive
         await self._transport.start()
-        self._tasks = [
-            asyncio.create_task(self._pump(), name="raft pump"),
-            asyncio.create_task(self._tick(), name="raft ticks"),
-        ]
+        self._tasks = [asyncio.create_task(self._pump(), name="raft pump")]
+        self._plan()
 
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._transport.close()
+        self._stop_timer()  # only now does nobody plan any more
         self._storage.close()
         self._release("the node is closing")
+
+    async def wait_failed(self) -> BaseException:
+        """Return when this node works no more, and why."""
+        await self._failed.wait()
+        assert self.failure is not None
+        return self.failure
 
     # -- what it knows -----------------------------------------------------------------------
 
@@ -238,19 +253,54 @@ class RaftNode:
         if self.failure is not None:
             return
         try:
+            self._pass_time()
             self.core.receive(sender, message)
         except Exception as error:
             self._fail(error)
         self._wake()
 
-    async def _tick(self) -> None:
+    def _on_timer(self) -> None:
+        self._timer = None
         try:
-            while True:
-                await asyncio.sleep(TICK_S)
-                self.core.tick()
-                self._wake()
+            self._pass_time()
+            self._wake()
         except Exception as error:
             self._fail(error)
+
+    def _pass_time(self) -> None:
+        """Tell the core how many ticks have passed since it was told last.
+
+        Never many more than this node meant to wait: for the rest it stood still, stopped or
+        starved, and what its peers said meanwhile waits in its sockets, to be heard first. Callers'
+        wishes may find the core behind by less than a heartbeat; messages must not, since whether a
+        vote is given hangs on how long ago the leader was heard.
+        """
+        now_ns = self._host.clock.monotonic_ns()
+        passed = (now_ns - self._ticked_ns + int(EARLY_S * 1e9)) // _tick_ns()
+        if passed > self._ticks_ahead + 1:
+            passed, self._ticked_ns = self._ticks_ahead + 1, now_ns
+        else:
+            self._ticked_ns += passed * _tick_ns()
+        self._ticks_ahead = max(self._ticks_ahead - passed, 0)
+        for _ in range(passed):
+            self.core.tick()
+
+    def _plan(self) -> None:
+        """Look at the clock when a tick is due that does something, if not planned for sooner.
+
+        At the latest after half of a follower's patience. That much may be counted when this node
+        stands still, and a leader that was heard just before must not be given up for it.
+        """
+        ticks = min(self.core.ticks_to_next(), self._config.patience // 2)
+        if self._timer is not None:
+            if self._ticks_ahead <= ticks:
+                return
+            self._timer.cancel()
+        self._ticks_ahead = ticks
+        due_ns = self._ticked_ns + ticks * _tick_ns()
+        left_s = (due_ns - self._host.clock.monotonic_ns()) / 1e9
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(max(left_s, EARLY_S), self._on_timer)
 
     def _wake(self) -> None:
         """Something happened to the core: send what may be sent, and have the pump do the rest."""
@@ -260,6 +310,7 @@ class RaftNode:
             self._transport.send(peer, message)
         if self.core.has_ready:
             self._work.set()
+        self._plan()
 
     async def _pump(self) -> None:
         """Do what the core says, one `Ready` after another: the order is the safety."""
@@ -318,12 +369,19 @@ class RaftNode:
         if self.failure is not None:
             return
         self.failure = error
+        self._failed.set()
+        self._stop_timer()
         self._host.log("raft.failed", error=f"{type(error).__name__}: {error}")
         for task in self._tasks:
             if task is not asyncio.current_task():
                 task.cancel()
         self._tasks.append(asyncio.create_task(self._transport.close()))
         self._release(f"the node failed: {error}")
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _release(self, why: str) -> None:
         """Nobody waits any more."""
@@ -333,3 +391,7 @@ class RaftNode:
     def _require_working(self) -> None:
         if self.failure is not None:
             raise Refused(f"this node failed: {self.failure}")
+
+
+def _tick_ns() -> int:
+    return int(TICK_S * 1e9)

@@ -30,7 +30,7 @@ from nodes.broker.controller.commands import (
     Register,
     Unfence,
 )
-from nodes.broker.controller.liveness import STEP_S, Liveness
+from nodes.broker.controller.liveness import Liveness
 from nodes.broker.controller.machine import Machine
 from nodes.broker.controller.requests import CALL_TIMEOUT_S, Requests
 from nodes.broker.errors import BrokerError
@@ -78,6 +78,7 @@ class Controller:
         self._requests = Requests(host, self._raft)
         self._session_s = config.ms("broker.session.timeout.ms") / 1000
         self._liveness = Liveness(self._session_s)
+        self._leads = asyncio.Event()
         self._subscribers: list[Subscriber] = []
         self._incarnation = ""
         self._tasks: list[asyncio.Task[None]] = []
@@ -114,9 +115,9 @@ class Controller:
     def term(self) -> int:
         return self._raft.term
 
-    @property
-    def failure(self) -> BaseException | None:
-        return self._raft.failure
+    async def wait_failed(self) -> BaseException:
+        """Return when this node's share works no more, and why."""
+        return await self._raft.wait_failed()
 
     @property
     def fenced(self) -> bool:
@@ -196,6 +197,10 @@ class Controller:
 
     def _on_role(self, role: Role, term: int, leader: int | None) -> None:
         self._liveness.restart()
+        if role is Role.LEADER:
+            self._leads.set()
+        else:
+            self._leads.clear()
 
     async def _on_heartbeat(self, payload: bytes) -> bytes:
         beat = msgspec.msgpack.decode(payload, type=Heartbeat)
@@ -205,7 +210,7 @@ class Controller:
         if broker is None or broker.epoch != beat.epoch:
             # A leader that is new may not have applied the registration yet.
             return _encode(self.image.offset < beat.epoch)
-        self._liveness.heard(beat.broker)
+        self._liveness.heard(beat.broker, self._now_s())
         if broker.fenced and beat.offset >= broker.epoch:
             await self._raft.propose(
                 _encode(Unfence(beat.broker, beat.epoch)), timeout_s=CALL_TIMEOUT_S
@@ -213,18 +218,17 @@ class Controller:
         return _encode(True)
 
     async def _fence_the_silent(self) -> None:
-        clock = self._host.clock
-        before_ns = clock.monotonic_ns()
         while True:
-            await asyncio.sleep(STEP_S)
-            now_ns = clock.monotonic_ns()
-            self._liveness.passed((now_ns - before_ns) / 1e9)
-            before_ns = now_ns
-            if not self._raft.is_leader:
-                continue
-            active = [id for id in self.image.brokers if self.image.active(id)]
-            for id in self._liveness.silent(active):
+            await self._leads.wait()
+            for id in self._liveness.silent(self._active(), self._now_s()):
                 epoch = self.image.brokers[id].epoch
                 with contextlib.suppress(OpError):
                     await self._raft.propose(_encode(Fence(id, epoch)), timeout_s=CALL_TIMEOUT_S)
                     self._host.log("broker.fenced", broker=id, epoch=epoch)
+            await asyncio.sleep(self._liveness.pause_s(self._active()))
+
+    def _active(self) -> list[int]:
+        return [id for id in self.image.brokers if self.image.active(id)]
+
+    def _now_s(self) -> float:
+        return self._host.clock.monotonic_ns() / 1e9

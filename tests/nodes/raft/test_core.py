@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nodes.raft.core import Core
 from tests.nodes.raft.machines import Proposal
 from tests.nodes.raft.world import CONFIG, World
 
@@ -71,3 +74,30 @@ def test_any_seed_any_size(seed: int, voters: int, data: st.DataObject) -> None:
         doubles=data.draw(st.floats(0, 0.5)),
     )
     settled(world)
+
+
+def outcome(core: Core) -> tuple[object, ...]:
+    """What a tick may change that somebody else can notice, now or at the next message."""
+    handing_over = core._leading is not None and core._leading.transfer_to is not None
+    return core.role, core.leader, core.term, core.has_ready, handing_over
+
+
+@pytest.mark.parametrize("seed", range(300, 304))
+@pytest.mark.parametrize("voters", (1, 2, 3, 4, 5))
+def test_a_driver_need_not_wake_before_the_tick_that_does_something(seed: int, voters: int) -> None:
+    world = World(seed, voters)
+    for _ in range(40):
+        world.run(50)
+        for host in world.hosts.values():
+            if host.core is None:
+                continue
+            core = copy.deepcopy(host.core)
+            core.take()
+            before, ticks = outcome(core), core.ticks_to_next()
+            assert ticks > 0
+            for _ in range(ticks - 1):
+                core.tick()
+                assert outcome(core) == before, "too late for that"
+            core.tick()
+            alone = voters == 1 and core._leading is not None
+            assert alone or outcome(core) != before, "too early"

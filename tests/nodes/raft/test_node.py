@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.errors import OpError, Refused, TimedOut
+from harness.host.contract import Clock
 from nodes.raft import node as node_module
 from nodes.raft.config import Config
 from nodes.raft.node import COMMAND_BYTES_MAX, NotLeader, RaftNode, timing
@@ -31,8 +32,8 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 class Cluster:
     """Three nodes; each directed pair has a link."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, config: Config = CONFIG) -> None:
+        self.root, self.config = root, config
         self.binds: dict[int, Address] = dict(zip(IDS, ports(3), strict=True))
         pairs = [(a, b) for a in IDS for b in IDS if a != b]
         self._listen = dict(zip(pairs, ports(len(pairs)), strict=True))
@@ -53,7 +54,7 @@ class Cluster:
                 self.binds[id],
                 "raft",
                 self.registers[id],
-                config=CONFIG,
+                config=self.config,
             )
             await node.start()
             self.nodes[id] = node
@@ -340,6 +341,84 @@ async def test_closing_leaves_nobody_waiting(cluster: Cluster) -> None:
     await asyncio.sleep(0)
     await cluster.stop(leader.id)
     assert all(isinstance(result, OpError) for result in await waiting)
+
+
+# -- time ----------------------------------------------------------------------------------------
+
+
+class Jumping:
+    """A clock that can be put forward, as it looks to a process that was stopped."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock, self.ahead_ns = clock, 0
+
+    def wall_ns(self) -> int:
+        return self._clock.wall_ns()
+
+    def monotonic_ns(self) -> int:
+        return self._clock.monotonic_ns() + self.ahead_ns
+
+
+async def test_a_node_that_stood_still_for_a_minute_hears_the_others_before_it_gives_them_up(
+    cluster: Cluster,
+) -> None:
+    leader = await cluster.leader()
+    await cluster.propose(b"x")
+    await cluster.agreed([b"x"])  # so everybody has been told who leads
+    told: list[Role] = []
+    leading = leader.core._leading
+    assert leading is not None
+    for node in cluster.nodes.values():
+        node.on_role(lambda role, term, leader: told.append(role))
+        node._host.clock = clock = Jumping(node._host.clock)
+        for _ in range(3):
+            rounds = leading.round + 2  # so that the node has heard from the others since
+            await until(lambda rounds=rounds: leading.round >= rounds, "heartbeats")
+            clock.ahead_ns += 60 * 10**9
+    rounds = leading.round + 2 * CONFIG.patience
+    await until(lambda: leading.round >= rounds, "heartbeats")
+    assert told == []
+
+
+async def test_who_wins_an_election_sends_heartbeats_from_then_on(tmp_path: Path) -> None:
+    config = Config(heartbeat=2, patience=40, election=40)
+    cluster = Cluster(tmp_path, config)
+    for link in cluster.links.values():
+        await link.start()
+    await cluster.start(*IDS)
+    ahead: list[int] = []
+    for node in cluster.nodes.values():
+        node.on_role(
+            lambda role, *_, node=node: ahead.append(node._ticks_ahead) if node.is_leader else None
+        )
+    for _ in range(4):
+        leader, led = await cluster.leader(), len(ahead)
+        await leader.transfer(leader.id % 3 + 1)
+        await until(lambda led=led: len(ahead) > led, "the heir to lead")
+    await cluster.close()
+    assert max(ahead) <= config.heartbeat, "it must not sleep on as a follower would"
+
+
+async def test_waiting_for_a_failure_ends_with_it(cluster: Cluster) -> None:
+    leader = await cluster.leader()
+    waiting = asyncio.create_task(leader.wait_failed())
+
+    async def broken() -> None:
+        raise OSError(5, "Input/output error")
+
+    assert leader._storage._file is not None
+    leader._storage._file.fsync = broken  # type: ignore[method-assign]
+    with pytest.raises(TimedOut, match="the node failed"):
+        await leader.propose(b"x")
+    async with asyncio.timeout(10):
+        assert await waiting is leader.failure
+
+
+async def test_a_node_that_was_closed_plans_nothing(cluster: Cluster) -> None:
+    nodes = list(cluster.nodes.values())
+    await cluster.leader()
+    await cluster.stop(*IDS)
+    assert [node._timer for node in nodes] == [None] * 3
 
 
 def test_times_become_ticks() -> None:
