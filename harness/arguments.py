@@ -40,7 +40,8 @@ def parse_test(arguments: argparse.Namespace, seed: int) -> Test:
     module = catalog.find("workloads", arguments.workload)
     concurrency = parse_concurrency(arguments.concurrency, arguments.nodes)
     load = Load(arguments.nodes, concurrency, arguments.rate, seed)
-    port = system.port(arguments.workload.rpartition(":")[2], arguments.client)
+    library = virtual(system, arguments.client) if arguments.cluster == "sim" else arguments.client
+    port = system.port(arguments.workload.rpartition(":")[2], library)
     workload: Workload = module.workload(parse_options(module.Options, given), load, port)
     checks = {**workload.checks, **checkers(arguments.checkers)}
     workload = replace(workload, checks=checks)
@@ -64,6 +65,25 @@ def parse_test(arguments: argparse.Namespace, seed: int) -> Test:
         leave_running=arguments.leave_running,
         record=provenance.record(arguments, seed, disk, package, workload),
     )
+
+
+def virtual(system: System, library: str | None) -> str:
+    """The client library for a simulated world.
+
+    Raises:
+        UsageError: it blocks its thread, or the system is none of this project's.
+    """
+    able = system.virtual_libraries if system.own else ()
+    if not able:
+        raise UsageError(
+            f"{system.name} cannot run in a simulated world; use --cluster local or docker"
+        )
+    if library is not None and library not in able:
+        raise UsageError(
+            f"{library} blocks its thread, which a simulated world cannot have: "
+            f"use --client {able[0]}, or another --cluster"
+        )
+    return library or able[0]
 
 
 def checkers(more: Iterable[str]) -> Mapping[str, Check]:
@@ -100,8 +120,12 @@ def make_cluster(
             from harness.cluster.docker import DockerCluster
 
             return DockerCluster(system, **common)
+        case "sim":
+            from harness.cluster.sim import SimCluster
+
+            return SimCluster(system, **common)
         case other:
-            raise UsageError(f"the {other} cluster is not built yet; use --cluster local")
+            raise AssertionError(f"argparse knows no cluster {other}")
 
 
 def parse_nemesis(text: str, rhythm: Rhythm) -> Package:

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from harness import catalog, doctor, judging, launch
 from harness.errors import AssayError, UsageError
 from harness.report import write_report
+from harness.sim.process import begin_again
 from harness.store import RunFolder
 
 EXIT_USAGE, EXIT_UNKNOWN, EXIT_FAILED = 2, 3, 4
@@ -34,6 +35,8 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit status. Console script `assay`."""
     arguments = parser().parse_args(argv)
+    if argv is None and getattr(arguments, "cluster", None) == "sim":
+        begin_again()
     try:
         status: int = arguments.command(arguments)
         sys.stdout.flush()

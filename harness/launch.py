@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from harness.errors import AssayError, UsageError
 from harness.index import write_index
 from harness.progress import Silent, Terminal
 from harness.report import junit, text, write_report
-from harness.run import Progress, Run, Test, require_abilities
+from harness.run import Run, require_abilities
+from harness.sim.world import World
 from harness.store import RunFolder
 from harness.verdict import Outcome, Verdict
 
@@ -91,38 +92,48 @@ def _run_one(arguments: argparse.Namespace, seed: int, console: Console) -> tupl
     progress = Silent() if arguments.json else Terminal(console, bands)
     title = f"{test.workload.name} / {test.package.name} / {arguments.cluster}, seed {seed}"
     began = time.monotonic()
-
-    def conclude(verdict: Verdict) -> Shape:
+    with _ground(arguments, seed) as (go, clock):
+        run = Run(test, folder, progress, clock)
+        with progress if isinstance(progress, Terminal) else contextlib.nullcontext():
+            go(_execute(run))
+            # From here on a signal ends us at once: everything is on disk, and can be checked.
+            verdict = run.judge()
+        if verdict.outcome is Outcome.VALID and not test.leave_running:
+            folder.drop_data()
         shape = store_verdict(folder, verdict, title, time.monotonic() - began)
         write_index(arguments.results)
         if not arguments.json:
             repeat = test.record["command"]
             print(text.render(verdict, title, repeat=repeat, report=_short(folder.report)))
-        return shape
-
-    return asyncio.run(_drive(test, folder, progress, conclude))
-
-
-async def _drive(
-    test: Test, folder: RunFolder, progress: Progress, conclude: Callable[[Verdict], Shape]
-) -> tuple[int, Shape, bool]:
-    run = Run(test, folder, progress)
-    with progress if isinstance(progress, Terminal) else contextlib.nullcontext():
-        with _signals(run.interrupt):
-            await run.execute()
-        # From here on a signal ends us at once: everything is on disk, and can be checked again.
-        verdict = run.judge()
-    if verdict.outcome is Outcome.VALID and not test.leave_running:
-        folder.drop_data()
-    shape = conclude(verdict)
-    if run.failure is not None:
-        print(f"assay: {run.failure}", file=sys.stderr)
-    elif test.leave_running and run.interrupted is None:
-        await _hold(run)
+        if run.failure is not None:
+            print(f"assay: {run.failure}", file=sys.stderr)
+        elif test.leave_running and run.interrupted is None:
+            go(_hold(run))
     # A node that crashed may be what the run failed of: that is a finding, and not the failure.
     failed = run.failure is not None and verdict.outcome is not Outcome.INVALID
     status = EXIT_FAILED if failed else verdict.outcome.exit_status
     return status, shape, run.interrupted is not None
+
+
+Go = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@contextlib.contextmanager
+def _ground(arguments: argparse.Namespace, seed: int) -> Iterator[tuple[Go, Callable[[], int]]]:
+    """What a run's coroutines run on, and its clock: this machine, or a world of their own."""
+    if arguments.cluster == "sim":
+        if arguments.leave_running:
+            raise UsageError("a simulated cluster ends with its run: leave out --leave-running")
+        with World(seed) as world:
+            yield world.run, world.now_ns
+    else:
+        with asyncio.Runner() as runner:
+            yield runner.run, time.monotonic_ns
+
+
+async def _execute(run: Run) -> None:
+    with _signals(run.interrupt):
+        await run.execute()
 
 
 async def _hold(run: Run) -> None:

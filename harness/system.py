@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from harness.cluster.contract import Cluster, NodeSpec
+from harness.host.contract import Host
 from harness.nemesis import View
+
+Program = Callable[[Host], Coroutine[Any, Any, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,17 @@ class System(Protocol):
         """Whether the nodes are this project's, so that sim and `--disk volatile` are possible."""
         ...
 
+    @property
+    def virtual_libraries(self) -> Sequence[str]:
+        """Client libraries that never block, and so run in a simulated world; the default first.
+        A system that is not `own` need not have it."""
+        ...
+
     def command(self, spec: NodeSpec) -> Command: ...
+
+    def program(self, spec: NodeSpec) -> Program:
+        """A node of one's own as a coroutine, for simulated machines: `async run(host)`."""
+        ...
 
     async def ready(self, cluster: Cluster, node: str) -> bool:
         """Whether the node serves. Called again and again until a deadline; must not hang."""

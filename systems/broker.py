@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -18,7 +19,7 @@ import msgspec
 from harness.cluster.contract import Cluster, NodeSpec
 from harness.errors import UsageError
 from harness.nemesis import View
-from harness.system import Command
+from harness.system import Command, Program
 from systems import http
 
 LIBRARIES: Mapping[str, str] = {
@@ -48,15 +49,19 @@ class Broker:
     name = "broker"
     peer_ports: Sequence[str] = ("peer", "raft")
     own = True
+    virtual_libraries: Sequence[str] = ("aiokafka",)
 
     def command(self, spec: NodeSpec) -> Command:
         path = f"{spec.data}/node.json"
-        shape = asdict(spec)
-        shape["options"] = {**NODE_OPTIONS, **spec.options}
         return Command(
-            argv=[spec.python, "-m", "nodes.broker", path],
-            files={path: msgspec.json.encode(shape)},
+            argv=[spec.python, "-m", "nodes.broker", path], files={path: _configuration(spec)}
         )
+
+    def program(self, spec: NodeSpec) -> Program:
+        from nodes.broker.config import NodeConfig
+        from nodes.broker.node import run  # the schemas take a while to load
+
+        return partial(run, config=NodeConfig.parse(_configuration(spec)))
 
     async def ready(self, cluster: Cluster, node: str) -> bool:
         health = await http.get_json(cluster.admin(node), "/health")
@@ -93,6 +98,11 @@ class Broker:
 
     def stats(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> Mapping[str, Any]:
         return {name: after.get(name, 0) - before.get(name, 0) for name in FACTS}
+
+
+def _configuration(spec: NodeSpec) -> bytes:
+    """What the node is told, as JSON."""
+    return msgspec.json.encode({**asdict(spec), "options": {**NODE_OPTIONS, **spec.options}})
 
 
 def _leaders(answers: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, int]:

@@ -53,6 +53,7 @@ CONTRACTS = [
     *DATA,
     *["harness.workload", "harness.client", "harness.nemesis", "harness.checker", "harness.system"],
     *["harness.generator", "harness.cluster.contract", "harness.threads"],
+    "harness.host.contract",
 ]
 ENGINE = [*CONTRACTS, "harness.faults", "harness.store", "harness.run", "harness.interpreter"]
 MAY_IMPORT: dict[str, list[str]] = {
@@ -71,13 +72,14 @@ MAY_IMPORT: dict[str, list[str]] = {
     "harness.cluster.contract": CONTRACTS,
     "workloads": ["workloads", "checkers", *CONTRACTS],
     "nemeses": ["nemeses", *CONTRACTS],
-    "systems": ["systems", "workloads.ports", *CONTRACTS],
+    "systems": ["systems", "workloads.ports", "nodes", *CONTRACTS],
     "harness.interpreter": [*CONTRACTS, "harness.workers"],
     "harness.workers": CONTRACTS,
     "harness.faults": CONTRACTS,
     "harness.store": CONTRACTS,
     "harness.run": ENGINE,
-    "harness.cluster": [*CONTRACTS, "harness.cluster"],
+    "harness.sim": [*CONTRACTS, "harness.host", "harness.sim"],
+    "harness.cluster": [*CONTRACTS, "harness.cluster", "harness.sim"],
     "harness.report": [*CONTRACTS, "harness.store", "harness.report"],
     "harness.progress": CONTRACTS,
     "harness.index": [*CONTRACTS, "harness.store"],

@@ -1,0 +1,157 @@
+"""One order for everything that happens in a simulated world, and its time.
+
+    loops with something to do ──▶ one of them, drawn ──▶ one turn of it: what was ready, in order
+             ▲                                                     │ nobody has anything to do
+             └────────── what is due then ◀── the next timer ◀─────┘ time jumps there
+
+Each incarnation of a host has a loop of its own (`harness.sim.loop`). Within a loop callbacks run
+in the order in which they were made, as asyncio promises; which of several loops comes next at one
+instant is drawn. Whoever runs is found by the running loop: identity is no context variable, since
+those travel with the data from one host to another.
+
+Time is an integer of nanoseconds that only goes on when nobody has anything to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import heapq
+from asyncio import events
+from collections.abc import Callable
+from itertools import count
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.sim.loop import SimLoop
+
+CANCELLED_MAX = 1000
+"""Timers cancelled and still queued before the queue is made anew, if they are half of it."""
+
+
+class Stuck(AssertionError):
+    """Everybody waits, and nothing will ever happen."""
+
+
+class Handle(asyncio.TimerHandle):
+    """A callback of one loop, now or later. `asyncio`'s, without what debugging costs."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        loop: SimLoop,
+        context: contextvars.Context | None,
+        when: float = 0.0,
+    ) -> None:
+        self._context = contextvars.copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+        self._when = when
+        self._scheduled = False
+
+
+class Scheduler:
+    """See the module.
+
+    Attributes:
+        now: nanoseconds since the world began.
+        turns, callbacks: how many so far.
+    """
+
+    def __init__(self, rng: Random) -> None:
+        self.now = 0
+        self.turns = self.callbacks = 0
+        self.runnable: list[SimLoop] = []
+        self.sequence = count(1).__next__
+        self._draw = rng.random
+        self._timers: list[tuple[int, int, Handle]] = []
+        self._cancelled = 0
+
+    def at(self, when_ns: int, handle: Handle) -> None:
+        """Have the handle's loop run it at a time, not before now."""
+        handle._scheduled = True
+        heapq.heappush(self._timers, (when_ns, self.sequence(), handle))
+
+    def cancelled(self) -> None:
+        """A timer was cancelled: it stays queued until it would be due, or too many do."""
+        self._cancelled += 1
+        timers = self._timers
+        if self._cancelled > CANCELLED_MAX and self._cancelled * 2 > len(timers):
+            timers[:] = [timer for timer in timers if not timer[2]._cancelled]
+            heapq.heapify(timers)
+            self._cancelled = 0
+
+    def run(self, over: Callable[[], bool]) -> None:
+        """Until `over` says so, asked after each turn.
+
+        Raises:
+            Stuck: nobody has anything to do, and no timer is set.
+        """
+        before = events._get_running_loop()
+        try:
+            while not over():
+                if self.runnable:
+                    self._turn(self._next_loop())
+                else:
+                    self._advance()
+        finally:
+            events._set_running_loop(before)
+
+    def _next_loop(self) -> SimLoop:
+        runnable = self.runnable
+        if len(runnable) == 1:
+            return runnable.pop()
+        chosen = int(self._draw() * len(runnable))
+        loop = runnable[chosen]
+        runnable[chosen] = runnable[-1]
+        runnable.pop()
+        return loop
+
+    def _turn(self, loop: SimLoop) -> None:
+        """All that was ready in a loop. What they make ready waits for the next turn."""
+        ready = loop.ready
+        if loop.held:
+            return  # paused, or dead: `SimLoop.release` comes back to it
+        self.turns += 1
+        self.callbacks += len(ready)
+        events._set_running_loop(loop)
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            try:
+                handle._context.run(handle._callback, *handle._args)
+            except (SystemExit, KeyboardInterrupt) as wish:
+                loop.exiting(wish)
+            except BaseException as error:
+                loop.failed(handle, error)
+            if loop.held:
+                return
+        if ready:
+            self.runnable.append(loop)
+
+    def _advance(self) -> None:
+        """Go on to the next timer, and make everything ready that is due then."""
+        timers = self._timers
+        pop = heapq.heappop
+        while timers and timers[0][2]._cancelled:
+            pop(timers)
+            self._cancelled -= 1
+        if not timers:
+            raise Stuck("everybody waits, and nothing will ever happen")
+        self.now = now = max(timers[0][0], self.now)
+        while timers and timers[0][0] <= now:
+            handle = pop(timers)[2]
+            if handle._cancelled:
+                self._cancelled -= 1
+                continue
+            handle._scheduled = False
+            handle._loop.enqueue(handle)
