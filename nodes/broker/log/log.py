@@ -231,7 +231,7 @@ class Log:
         if batch.size > config.segment_bytes:
             raise BatchTooLarge(f"{batch.size} bytes fit no segment of {config.segment_bytes}")
         self._check_time(batch, now_ms)
-        past = self.producers.check(batch)
+        past = self.producers.check(batch, whole=self.start_offset == 0)
         if past is not None:
             timestamp = past.timestamp if config.stamps else -1
             return Appended(past.base_offset, past.last_offset, timestamp, duplicate=True)

@@ -28,7 +28,7 @@ REMEMBERED = 5
 
 NO_SEQUENCE = -1
 _HEAD = Struct(">hI")  # version, CRC-32C of the rest
-_VERSION = 1
+_VERSION = 2
 
 
 class Remembered(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -61,11 +61,19 @@ class Producer(msgspec.Struct, array_like=True):
         return None
 
 
+_Dump = tuple[int, bool, list[Producer]]
+
+
 class Producers:
-    """Producer id → what is remembered, of one partition."""
+    """Producer id → what is remembered, of one partition.
+
+    Attributes:
+        expired: whether any was forgotten for its age.
+    """
 
     def __init__(self) -> None:
         self._by_id: dict[int, Producer] = {}
+        self.expired = False
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -76,14 +84,22 @@ class Producers:
     def get(self, producer_id: int) -> Producer | None:
         return self._by_id.get(producer_id)
 
-    def check(self, batch: Batch) -> Remembered | None:
+    def check(self, batch: Batch, *, whole: bool) -> Remembered | None:
         """Whether a client's batch may be appended: None, or what it is a duplicate of.
+
+        `whole` is whether nothing of the log was ever deleted.
 
         Raises:
             OutOfOrderSequence, InvalidProducerEpoch.
         """
+        if batch.producer_id == NO_PRODUCER:
+            return None
         known = self._by_id.get(batch.producer_id)
         if known is None:
+            if whole and not self.expired and batch.base_sequence > 0:
+                raise OutOfOrderSequence(
+                    f"producer {batch.producer_id} begins with sequence {batch.base_sequence}"
+                )
             return None
         if batch.producer_epoch < known.epoch:
             raise InvalidProducerEpoch(
@@ -126,10 +142,11 @@ class Producers:
         """Forget producers that this replica last heard of before this time."""
         for producer_id in [i for i, p in self._by_id.items() if p.seen_ms < before_ms]:
             del self._by_id[producer_id]
+            self.expired = True
 
     def dump(self, epoch: int) -> bytes:
         """A snapshot, taken after a batch of this leader epoch; `load` gives the same state."""
-        body = msgspec.msgpack.encode((epoch, list(self._by_id.values())))
+        body = msgspec.msgpack.encode((epoch, self.expired, list(self._by_id.values())))
         return _HEAD.pack(_VERSION, crc32c(body)) + body
 
     @staticmethod
@@ -142,7 +159,7 @@ class Producers:
         if version != _VERSION or crc != crc32c(body):
             raise ValueError("version or CRC is wrong")
         producers = Producers()
-        epoch, known = msgspec.msgpack.decode(body, type=tuple[int, list[Producer]])
+        epoch, producers.expired, known = msgspec.msgpack.decode(body, type=_Dump)
         producers._by_id = {producer.producer_id: producer for producer in known}
         return epoch, producers
 

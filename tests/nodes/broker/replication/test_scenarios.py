@@ -166,6 +166,24 @@ async def test_a_gap_is_refused_by_a_leader_that_only_followed_so_far(make: Make
     assert sent.code == Code.OUT_OF_ORDER_SEQUENCE_NUMBER
 
 
+async def test_a_second_batch_does_not_overtake_the_first_at_a_leader_just_elected(
+    make: Make,
+) -> None:
+    """Both were on their way when it did not know yet that it leads."""
+    world = await make()
+    two = world.nodes[2]
+    await world.fence(world.nodes[1])
+    producer = {"producer": 7, "epoch": 0}
+    first = await world.produce(two, [b"a"], ALL, sequence=0, **producer)
+    assert first.code == Code.NOT_LEADER_OR_FOLLOWER
+    await world.learn()
+    second = await world.produce(two, [b"b"], ALL, sequence=1, **producer)
+    assert second.code == Code.OUT_OF_ORDER_SEQUENCE_NUMBER
+    for sent in (first, second):
+        assert (await retry(world, sent)).code == 0
+    assert world.values(two) == [b"a", b"b"]
+
+
 # -- divergence ---------------------------------------------------------------------------------
 
 
