@@ -2,7 +2,11 @@
 
 Of each producer id: its epoch and its last five batches (sequences and offsets). A batch that is
 among these is a duplicate, answered with the offset that it has; any other must follow the last
-sequence. A producer that is not known may begin anywhere: its state may have gone with retention.
+sequence. A producer that is not known begins with sequence 0. Only where batches were deleted, or
+some producer was idle for too long, it may have been forgotten, and goes on anywhere. (In Kafka it
+may begin anywhere always: a second batch that meets a leader which had refused the first one, not
+knowing yet that it leads, leaves no place for the first.)
+
 The same rules run on every replica, over what is in the log, so the state is the same wherever
 leadership goes; it is rebuilt from the log, or from a snapshot and the rest of the log.
 
