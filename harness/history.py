@@ -147,17 +147,19 @@ class History(Events, Sequence[Op]):
         path = _file(Path(path))
         beside = column_file.path_of(path)
         remarks: list[str] = []
+        source = None
         try:
             # Before the history is read: if it grows meanwhile, the columns are of neither.
-            source = column_file.Source.of(path)
-            if (events := column_file.load(beside, source)) is not None:
+            if cache or beside.exists():
+                source = column_file.Source.of(path)
+            if source and (events := column_file.load(beside, source)) is not None:
                 return _history(events)
         except column_file.Damaged as error:
             remarks.append(f"{beside} is damaged and was not used: {error}")
         except OSError as error:
             raise HistoryError(path, None, f"cannot be read: {error.strerror}") from error
         events = (edn.read_history if path.suffix == ".edn" else jsonl.read)(path)
-        if cache:
+        if cache and source:
             try:
                 column_file.save(events, source, beside)
             except OSError as error:

@@ -6,8 +6,13 @@ The history is one of the log workload whose system behaves: half sends of one m
 8 keys, 20 threads of which each holds two keys and reads all of them, so that each message is read
 by five; now and then an assignment, a send with an unknown outcome (whose process gets a new
 number), and final reads. A broken one is the same with a message in a thousand lost, duplicated or
-invented. Times are of the CPU, as other work on the machine would count otherwise; the files are in
-the page cache. Memory is the peak of a fresh process that does nothing but load and check.
+invented. The files are in the page cache.
+
+Times are of the clock, as two processes decode a long history: run this where nothing else runs.
+The best of five is judged, and shown with the worst, which is the machine's noise. Shown too is the
+time of the CPU, of both processes together: what it would take on one processor. Memory is the peak
+of a fresh process that does nothing but load and check; while it loads, the peak of the process
+that helps it to decode is added, as if both came at once.
 """
 
 from __future__ import annotations
@@ -43,14 +48,18 @@ from pathlib import Path
 from checkers import log
 from harness.guarantees import Contract
 from harness.history import History
-started = time.process_time()
+started, cpu_before_s = time.perf_counter(), time.process_time()
 history = History.load(Path(sys.argv[1]), cache=len(sys.argv) > 2)
-loaded = time.process_time()
+loaded = time.perf_counter()
+second = resource.getrusage(resource.RUSAGE_CHILDREN)
+loading_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + second.ru_maxrss
 verdict = log.check(history, Contract("strict", {}))
-checked = time.process_time()
-peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+checked, cpu_s = time.perf_counter(), time.process_time() - cpu_before_s
+peak_kb = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, loading_kb)
 print(json.dumps({"load_s": loaded - started, "check_s": checked - loaded,
-                  "all_s": checked - started, "peak_mb": peak_mb, "events": len(history),
+                  "all_s": checked - started,
+                  "cpu_s": cpu_s + second.ru_utime + second.ru_stime,
+                  "peak_mb": peak_kb / 1024, "events": len(history),
                   "outcome": verdict.outcome.name, "counts": verdict.counts,
                   "findings": len(verdict.findings), "stats": verdict.stats}))
 """
@@ -166,9 +175,9 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check(path: Path, *options: str) -> dict[str, Any]:
-    """The best of three processes."""
+    """The best of five runs, each in a process of its own; `worst_s` is the time of the worst."""
     found = []
-    for _ in range(3):
+    for _ in range(5):
         done = subprocess.run(
             [sys.executable, "-c", CHECK, str(path), *options],
             capture_output=True,
@@ -178,13 +187,14 @@ def check(path: Path, *options: str) -> dict[str, Any]:
         )
         found.append(json.loads(done.stdout))
     best: dict[str, Any] = min(found, key=lambda one: float(one["all_s"]))
-    return best
+    return {**best, "worst_s": max(one["all_s"] for one in found)}
 
 
 def shown(name: str, found: dict[str, Any]) -> str:
     return (
         f"\n{name}: load {found['load_s']:.2f} s, check {found['check_s']:.2f} s, "
-        f"together {found['all_s']:.2f} s, peak {found['peak_mb']:.0f} MiB; "
+        f"together {found['all_s']:.2f} s (worst {found['worst_s']:.2f} s, "
+        f"CPU {found['cpu_s']:.2f} s), peak {found['peak_mb']:.0f} MiB; "
         f"{found['events']:,} events, {found['stats']['polled']:,} messages polled; "
         f"{found['outcome']} {found['counts']}"
     )
