@@ -9,8 +9,8 @@ is wrong, and the columns do not tell how many there were.
 The child ends with its parent: it is killed with whatever ends the decoding, Ctrl-C included, and
 looks between chunks whether its parent is still there.
 
-Cost: 1.3 µs an event of the log workload; beyond 64 MiB half of the processor's time is that of the
-second one.
+Cost: 1.3 µs an event of the log workload; beyond 64 MiB nearly half of that is spent by the
+second process.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ The history is one of the log workload: 1,000,000 operations, half of them sends
 half polls that return up to six, in 2,000,000 events of 245 MB. Each timer says below what it
 covers. Memory is the peak of a fresh process that does nothing but load, with that of the one which
 helps it to decode. Times are of the CPU, of both together, as other work on the machine would count
-otherwise; by the clock decoding takes half of them. The file is in the page cache.
+otherwise; by the clock decoding takes less. The file is in the page cache.
 """
 
 from __future__ import annotations
