@@ -136,7 +136,7 @@ def test_an_idle_cluster_without_topics_takes_3_percent_of_a_core_at_most(tmp_pa
         assert idle_share(nodes) <= 3
 
 
-def test_an_idle_cluster_with_a_topic_takes_7_percent_of_a_core_at_most(tmp_path: Path) -> None:
+def test_an_idle_cluster_with_a_topic_takes_8_percent_of_a_core_at_most(tmp_path: Path) -> None:
     """Timer: as above, with a topic of three partitions and three replicas that nobody uses.
 
     Each node fetches from both others: with a wait of 200 ms these are 30 fetches a second, and the
@@ -152,4 +152,4 @@ def test_an_idle_cluster_with_a_topic_takes_7_percent_of_a_core_at_most(tmp_path
             future.result(10)
         assert "idle" in admin.list_topics(timeout=10).topics
         del admin, future  # it would keep its connections
-        assert idle_share(nodes) <= 7
+        assert idle_share(nodes) <= 8
