@@ -1,7 +1,11 @@
 """A broker from start to end: what is made in which order, and who answers what.
 
-    start   clean-shutdown marker → controller → replicas → listeners → admin port
+    start   clean-shutdown marker → replicas → controller → peers' listener → admin port
+            → in service for the first time → clients' listeners
     end     fenced by its own wish → listeners → replicas (everything stored) → controller → marker
+
+Clients are refused until the node is in service: before, it may know nothing of the cluster, and
+would say so to clients that ask it what to do. (Kafka opens its listeners then, too.)
 
 The marker is the promise of the last process that its logs are what the cluster believes they are;
 it is taken away, durably, before anything is written. Without it the broker registers as one that
@@ -22,6 +26,7 @@ from nodes.broker.config import NodeConfig
 from nodes.broker.controller.commands import Fence
 from nodes.broker.controller.controller import Controller
 from nodes.broker.errors import BrokerError
+from nodes.broker.metadata import MetadataImage
 from nodes.broker.metrics import Metrics
 from nodes.broker.producer_ids import ProducerIds
 from nodes.broker.replicas import Replicas
@@ -70,19 +75,22 @@ class Node:
         ids = ProducerIds(controller)
         self.context = Context(host, config, controller, replicas, ids, Metrics())
         bytes_max = config.ms("socket.request.max.bytes")
-        self._listeners = [
+        self._peers, *self._clients = (
             Listener(host, name, config.bind[name], self._handle, bytes_max)
             for name in (PEER, *config.listeners)
-        ]
+        )
+        self._opening: asyncio.Task[None] | None = None
         self._admin = Admin(self.context)
 
     async def start(self) -> None:
         """Raises OSError: an address cannot be bound, or the disk fails."""
         context = self.context
         await context.replicas.start()
+        for listener in (self._peers, *self._clients):
+            await listener.bind()
+        context.controller.subscribe(self._on_metadata)
         await context.controller.start()
-        for listener in self._listeners:
-            await listener.start()
+        await self._peers.serve()
         await self._admin.start()
 
     async def wait_failed(self) -> None:
@@ -100,10 +108,21 @@ class Node:
 
     async def close(self, *, clean: bool) -> None:
         self._admin.close()
-        for listener in self._listeners:
+        if self._opening is not None:
+            self._opening.cancel()
+        for listener in (self._peers, *self._clients):
             listener.close()
         await self.context.replicas.close(clean=clean)
         await self.context.controller.close()
+
+    def _on_metadata(self, old: MetadataImage, new: MetadataImage) -> None:
+        if self._opening is None and not self.context.controller.fenced:
+            self._opening = asyncio.create_task(self._open(), name="opening for clients")
+
+    async def _open(self) -> None:
+        for listener in self._clients:
+            await listener.serve()
+        self._host.log("node.open", id=self._config.id)
 
     async def _handle(self, request: Request, listener: str) -> bytes | None:
         api = request.api.name

@@ -182,10 +182,20 @@ class Listener:
         self.connections: set[Connection] = set()
         self._server: Any = None
 
-    async def start(self) -> None:
-        """Raises OSError: the address cannot be bound."""
+    async def bind(self) -> None:
+        """Take the address; who dials it is refused until `serve`.
+
+        Raises:
+            OSError: the address cannot be bound.
+        """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), *self._address)
+        self._server = await loop.create_server(
+            lambda: Connection(self), *self._address, start_serving=False
+        )
+
+    async def serve(self) -> None:
+        assert self._server is not None, "not bound"
+        await self._server.start_serving()
 
     def close(self) -> None:
         if self._server is not None:

@@ -76,7 +76,8 @@ async def serving(handler: Handler, folder: Path = Path("/tmp")) -> AsyncIterato
     output = io.StringIO()
     host = RealHost("n1", folder, 1, disk=object(), output=output)
     listener = Listener(host, "c1", ("127.0.0.1", 0), handler, BYTES_MAX)
-    await listener.start()
+    await listener.bind()
+    await listener.serve()
     try:
         yield Served(listener, output)
     finally:
