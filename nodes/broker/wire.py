@@ -66,6 +66,7 @@ LENGTH = Struct(">i")
 _START = Struct(">hhi")  # api key, version, correlation id: the same in every header
 CONNECT_TIMEOUT_S = 2.0
 HEADER_TAGS_MAX = 1024
+REPEATED_BYTES_MAX = 4096
 
 
 class Malformed(Exception):
@@ -140,22 +141,40 @@ def decode_request(frame: bytearray | memoryview) -> Request:
     if not api.low <= version <= api.high:
         return Request(api, version, correlation, "", None)
     try:
-        # The header has no end of its own: the client's name tells how long it is.
-        named = int.from_bytes(frame[8:10], "big", signed=True)
-        if named < -1 or named > len(frame) - 10:
-            raise Malformed(f"a client id of {named} bytes")
-        flexible = api.request.flexible_version_q(version)
-        head = 10 + max(named, 0)
-        stream = io.BytesIO(bytes(frame[: head + HEADER_TAGS_MAX * flexible]))
-        header = RequestHeader.decode(stream, flexible=flexible)
-        if stream.tell() == head + HEADER_TAGS_MAX:
-            raise Malformed(f"tagged fields of over {HEADER_TAGS_MAX} bytes in a header")
-        body = _decoder(key, version)(memoryview(frame)[stream.tell() :])
+        if key == FetchRequest.API_KEY and len(frame) <= REPEATED_BYTES_MAX:
+            client, body = _repeated(key, version, bytes(frame[_START.size :]))
+        else:
+            client, body = _decode(key, version, frame)
     except Malformed:
         raise
     except Exception as error:  # whatever the schemas make of hostile bytes
         raise Malformed(f"{api.name} v{version}: {type(error).__name__}: {error}") from error
-    return Request(api, version, correlation, header.client_id or "", body)
+    return Request(api, version, correlation, client, body)
+
+
+def _decode(key: int, version: int, frame: bytearray | memoryview) -> tuple[str, Any]:
+    """The client's name and the body."""
+    # The header has no end of its own: the client's name tells how long it is.
+    named = int.from_bytes(frame[8:10], "big", signed=True)
+    if named < -1 or named > len(frame) - 10:
+        raise Malformed(f"a client id of {named} bytes")
+    flexible = APIS[key].request.flexible_version_q(version)
+    head = 10 + max(named, 0)
+    stream = io.BytesIO(bytes(frame[: head + HEADER_TAGS_MAX * flexible]))
+    header = RequestHeader.decode(stream, flexible=flexible)
+    if stream.tell() == head + HEADER_TAGS_MAX:
+        raise Malformed(f"tagged fields of over {HEADER_TAGS_MAX} bytes in a header")
+    body = _decoder(key, version)(memoryview(frame)[stream.tell() :])
+    return header.client_id or "", body
+
+
+@functools.lru_cache(maxsize=256)
+def _repeated(key: int, version: int, rest: bytes) -> tuple[str, Any]:
+    """Of a long poll that is asked again and again: all the same but for the correlation id.
+
+    The body is shared by all who ask so: nobody may change it.
+    """
+    return _decode(key, version, bytearray(_START.pack(key, version, 0) + rest))
 
 
 @functools.cache

@@ -46,10 +46,22 @@ class Asked:
 
 
 @dataclass(slots=True)
-class Round:
-    """What there is now: an answer's parts, their bytes, and whether one of them cannot wait."""
+class Look:
+    """What there is of one partition now. Most looks are followed by another one before anything
+    is answered, so that they are not made of the schema's objects."""
 
-    parts: list[tuple[Asked, Any]] = field(default_factory=list)
+    code: int = 0
+    hw: int = -1
+    start: int = -1
+    records: bytes = b""
+    diverging: tuple[int, int] | None = None
+
+
+@dataclass(slots=True)
+class Round:
+    """A look at each partition, the bytes found, and whether something cannot wait."""
+
+    looks: list[tuple[Asked, Look]] = field(default_factory=list)
     size: int = 0
     urgent: bool = False
 
@@ -140,8 +152,8 @@ def _collect(asked: list[Asked], bytes_max: int, follower: bool) -> Round:
     """One look at all partitions. The first that has anything gives one batch at least."""
     found = Round()
     for each in asked:
-        part = Part(partition_index=each.data.partition, records=b"", aborted_transactions=None)
-        found.parts.append((each, part))
+        look = Look()
+        found.looks.append((each, look))
         try:
             if each.partition is None:
                 assert each.refusal is not None
@@ -149,30 +161,27 @@ def _collect(asked: list[Asked], bytes_max: int, follower: bool) -> Round:
             if each.partition.closed:
                 raise BrokerError(Code.UNKNOWN_TOPIC_OR_PARTITION, "it was deleted meanwhile")
             left = max(bytes_max - found.size, 0)
-            found.urgent |= _read(each.partition, each.data, part, left, not found.size, follower)
+            found.urgent |= _read(each.partition, each.data, look, left, not found.size, follower)
         except (BrokerError, LogError, OSError) as error:
-            part.error_code = code_of(error)
-            part.high_watermark = -1
+            look.code, look.hw = code_of(error), -1
             found.urgent = True
-        found.size += len(part.records)
+        found.size += len(look.records)
     return found
 
 
 def _read(
-    partition: Partition, data: Any, part: Any, left: int, at_least_one: bool, follower: bool
+    partition: Partition, data: Any, look: Look, left: int, at_least_one: bool, follower: bool
 ) -> bool:
-    """Fill in one partition's part; whether it cannot wait. Raises as `Partition.read`."""
+    """Look at one partition; whether the answer cannot wait. Raises as `Partition.read`."""
     partition.require_leader(data.current_leader_epoch)
     log = partition.log
-    part.high_watermark = part.last_stable_offset = partition.hw
-    part.log_start_offset = log.start_offset
-    diverging = _divergence(partition, data)
-    if diverging is not None:
-        part.diverging_epoch = Part.EpochEndOffset(epoch=diverging[0], end_offset=diverging[1])
+    look.hw, look.start = partition.hw, log.start_offset
+    look.diverging = _divergence(partition, data)
+    if look.diverging is not None:
         return True
     upto = log.end_offset if follower else partition.hw
     limit = min(max(data.partition_max_bytes, 0), left)
-    part.records = partition.read(data.fetch_offset, limit, upto, at_least_one=at_least_one)
+    look.records = partition.read(data.fetch_offset, limit, upto, at_least_one=at_least_one)
     return False
 
 
@@ -194,14 +203,15 @@ def _divergence(partition: Partition, data: Any) -> tuple[int, int] | None:
 def _answer(context: Context, request: Request, listener: str, found: Round) -> Any:
     topics: dict[Any, Any] = {}
     leaders = set()
-    for asked, part in found.parts:
+    for asked, look in found.looks:
+        part = _part(asked, look)
         key = asked.topic_id if request.version >= _TOPIC_IDS else asked.topic
         if key not in topics:
             topics[key] = Topic(topic=asked.topic, topic_id=asked.topic_id, partitions=[])
         topics[key].partitions.append(part)
-        if part.error_code:
-            context.metrics.failed("Fetch", part.error_code)
-        if part.error_code in (Code.NOT_LEADER_OR_FOLLOWER, Code.FENCED_LEADER_EPOCH):
+        if look.code:
+            context.metrics.failed("Fetch", look.code)
+        if look.code in (Code.NOT_LEADER_OR_FOLLOWER, Code.FENCED_LEADER_EPOCH):
             known = current_leader(context.image, asked.topic, part.partition_index)
             if known is not None:
                 leader, epoch = known
@@ -213,12 +223,26 @@ def _answer(context: Context, request: Request, listener: str, found: Round) -> 
     return answer
 
 
+def _part(asked: Asked, look: Look) -> Any:
+    part = Part(
+        partition_index=asked.data.partition,
+        error_code=look.code,
+        high_watermark=look.hw,
+        records=look.records,
+        aborted_transactions=None,
+    )
+    if look.start >= 0:
+        part.last_stable_offset, part.log_start_offset = look.hw, look.start
+    if look.diverging is not None:
+        epoch, end = look.diverging
+        part.diverging_epoch = Part.EpochEndOffset(epoch=epoch, end_offset=end)
+    return part
+
+
 def _refuse_all(context: Context, request: Request, error: BrokerError) -> Any:
     found = Round()
     for each in _partitions(context, request):
-        part = Part(partition_index=each.data.partition, error_code=int(error.code), records=b"")
-        part.high_watermark = -1
-        found.parts.append((each, part))
+        found.looks.append((each, Look(int(error.code))))
     answer = _answer(context, request, PEER, found)
     answer.error_code = int(error.code)
     return answer
