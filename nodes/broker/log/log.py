@@ -231,7 +231,7 @@ class Log:
         if batch.size > config.segment_bytes:
             raise BatchTooLarge(f"{batch.size} bytes fit no segment of {config.segment_bytes}")
         self._check_time(batch, now_ms)
-        past = self.producers.check(batch, whole=self.start_offset == 0)
+        past = self.producers.check(batch)
         if past is not None:
             timestamp = past.timestamp if config.stamps else -1
             return Appended(past.base_offset, past.last_offset, timestamp, duplicate=True)
@@ -419,7 +419,7 @@ class Log:
             self.segments.restart(offset)
             self._snapshots.drop(self._snapshots.above(-1))
             self._durability.state = State(offset, offset)
-            self.epochs, self.producers = Epochs(dirty=True), Producers()
+            self.epochs, self.producers = Epochs(dirty=True), Producers(complete=offset == 0)
             await self._durability.store(self.segments, self.epochs)
         return True
 

@@ -2,10 +2,10 @@
 
 Of each producer id: its epoch and its last five batches (sequences and offsets). A batch that is
 among these is a duplicate, answered with the offset that it has; any other must follow the last
-sequence. A producer that is not known begins with sequence 0. Only where batches were deleted, or
-some producer was idle for too long, it may have been forgotten, and goes on anywhere. (In Kafka it
-may begin anywhere always: a second batch that meets a leader which had refused the first one, not
-knowing yet that it leads, leaves no place for the first.)
+sequence. A producer that is not known begins with sequence 0. Only where this replica may have
+forgotten somebody, for long idleness or with batches that were deleted before it could read them,
+it goes on anywhere. (In Kafka it may begin anywhere always: a second batch that meets a leader
+which had refused the first one, not knowing yet that it leads, leaves no place for the first.)
 
 The same rules run on every replica, over what is in the log, so the state is the same wherever
 leadership goes; it is rebuilt from the log, or from a snapshot and the rest of the log.
@@ -72,12 +72,12 @@ class Producers:
     """Producer id → what is remembered, of one partition.
 
     Attributes:
-        expired: whether any was forgotten for its age.
+        complete: whether every producer that ever wrote is here.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, complete: bool = True) -> None:
         self._by_id: dict[int, Producer] = {}
-        self.expired = False
+        self.complete = complete
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -88,10 +88,8 @@ class Producers:
     def get(self, producer_id: int) -> Producer | None:
         return self._by_id.get(producer_id)
 
-    def check(self, batch: Batch, *, whole: bool) -> Remembered | None:
+    def check(self, batch: Batch) -> Remembered | None:
         """Whether a client's batch may be appended: None, or what it is a duplicate of.
-
-        `whole` is whether nothing of the log was ever deleted.
 
         Raises:
             OutOfOrderSequence, InvalidProducerEpoch.
@@ -100,7 +98,7 @@ class Producers:
             return None
         known = self._by_id.get(batch.producer_id)
         if known is None:
-            if whole and not self.expired and batch.base_sequence > 0:
+            if self.complete and batch.base_sequence > 0:
                 raise OutOfOrderSequence(
                     f"producer {batch.producer_id} begins with sequence {batch.base_sequence}"
                 )
@@ -146,11 +144,11 @@ class Producers:
         """Forget producers that this replica last heard of before this time."""
         for producer_id in [i for i, p in self._by_id.items() if p.seen_ms < before_ms]:
             del self._by_id[producer_id]
-            self.expired = True
+            self.complete = False
 
     def dump(self, epoch: int) -> bytes:
         """A snapshot, taken after a batch of this leader epoch; `load` gives the same state."""
-        body = msgspec.msgpack.encode((epoch, self.expired, list(self._by_id.values())))
+        body = msgspec.msgpack.encode((epoch, self.complete, list(self._by_id.values())))
         return _HEAD.pack(_VERSION, crc32c(body)) + body
 
     @staticmethod
@@ -163,7 +161,7 @@ class Producers:
         if version != _VERSION or crc != crc32c(body):
             raise ValueError("version or CRC is wrong")
         producers = Producers()
-        epoch, producers.expired, known = msgspec.msgpack.decode(body, type=_Dump)
+        epoch, producers.complete, known = msgspec.msgpack.decode(body, type=_Dump)
         producers._by_id = {producer.producer_id: producer for producer in known}
         return epoch, producers
 

@@ -43,7 +43,7 @@ class Snapshots:
         self, start: int, end: int, is_ours: Callable[[int, int], bool]
     ) -> tuple[int, Producers]:
         """(offset, producers) of the newest in this range that is readable and, by its offset and
-        epoch, ours; (start, none) without."""
+        epoch, ours; (start, none) without, which is all that there were only if that is 0."""
         for offset in reversed(self.offsets()):
             if start <= offset <= end:
                 try:
@@ -52,7 +52,7 @@ class Snapshots:
                     continue
                 if is_ours(offset, epoch):
                     return offset, producers
-        return start, Producers()
+        return start, Producers(complete=start == 0)
 
     def drop(self, offsets: Iterable[int]) -> bool:
         """Whether there were any."""

@@ -39,9 +39,9 @@ class ProducersMachine(RuleBasedStateMachine):
         self.history: dict[int, list[Batch]] = {}
         self.end = 0
 
-    @initialize(whole=st.booleans())
-    def begin(self, whole: bool) -> None:
-        self.whole = whole
+    @initialize(complete=st.booleans())
+    def begin(self, complete: bool) -> None:
+        self.producers = Producers(complete=complete)
 
     @rule(
         producer=st.integers(1, 2),
@@ -57,9 +57,9 @@ class ProducersMachine(RuleBasedStateMachine):
         batch = batch_of(producer, epoch, sequence, count, self.end)
         expected = self.expected(past, batch)
         if isinstance(expected, type):
-            assert refused(lambda: self.producers.check(batch, whole=self.whole)) is expected
+            assert refused(lambda: self.producers.check(batch)) is expected
             return
-        found = self.producers.check(batch, whole=self.whole)
+        found = self.producers.check(batch)
         if expected is None:
             assert found is None
             self.producers.append(batch, now_ms=self.end)
@@ -75,7 +75,8 @@ class ProducersMachine(RuleBasedStateMachine):
     def expected(self, past: list[Batch], batch: Batch) -> type[LogError] | Batch | None:
         """An error, the batch that it repeats, or None: it is new."""
         if not past:
-            return OutOfOrderSequence if self.whole and batch.base_sequence else None
+            gap = self.producers.complete and batch.base_sequence
+            return OutOfOrderSequence if gap else None
         newest = past[-1].producer_epoch
         if batch.producer_epoch < newest:
             return InvalidProducerEpoch
@@ -92,6 +93,7 @@ class ProducersMachine(RuleBasedStateMachine):
         epoch, again = Producers.load(self.producers.dump(3))
         assert epoch == 3
         assert again._by_id == self.producers._by_id
+        assert again.complete == self.producers.complete
         self.producers = again
 
     @invariant()
@@ -110,20 +112,20 @@ def test_five_batches_back_is_a_duplicate_and_six_back_is_out_of_order() -> None
     producers = Producers()
     sent = [batch_of(1, 0, n, 1, base=n) for n in range(6)]
     for each in sent:
-        assert producers.check(each, whole=True) is None
+        assert producers.check(each) is None
         producers.append(each, 0)
     for each in sent[1:]:
-        found = producers.check(each, whole=True)
+        found = producers.check(each)
         assert found is not None and found.base_offset == each.base_offset
     with pytest.raises(OutOfOrderSequence):
-        producers.check(sent[0], whole=True)
+        producers.check(sent[0])
 
 
 def test_a_producer_without_an_id_is_not_remembered() -> None:
     producers = Producers()
     producers.append(batch_of(-1, -1, -1, 1), 0)
     assert len(producers) == 0
-    assert producers.check(batch_of(-1, -1, -1, 1), whole=True) is None
+    assert producers.check(batch_of(-1, -1, -1, 1)) is None
 
 
 def test_a_marker_tells_the_epoch_and_has_no_sequence() -> None:
@@ -133,7 +135,7 @@ def test_a_marker_tells_the_epoch_and_has_no_sequence() -> None:
     known = producers.get(1)
     assert known is not None and (known.epoch, known.batches) == (1, [])
     with pytest.raises(InvalidProducerEpoch):
-        producers.check(batch_of(1, 0, 2, 1), whole=True)
+        producers.check(batch_of(1, 0, 2, 1))
 
 
 def test_who_was_not_heard_for_long_is_forgotten() -> None:
@@ -143,16 +145,15 @@ def test_who_was_not_heard_for_long_is_forgotten() -> None:
     producers.expire(before_ms=150)
     assert 1 not in producers and 2 in producers
     _, again = Producers.load(producers.dump(0))
-    assert again.check(batch_of(1, 0, 1, 1), whole=True) is None, "it goes on where it was"
+    assert again.check(batch_of(1, 0, 1, 1)) is None, "it goes on where it was"
 
 
 def test_a_producer_begins_with_sequence_0_unless_it_may_have_been_forgotten() -> None:
-    producers = Producers()
     second = batch_of(1, 0, 1, 1)
     with pytest.raises(OutOfOrderSequence):
-        producers.check(second, whole=True)
-    assert producers.check(second, whole=False) is None
-    assert producers.check(batch_of(1, 0, 0, 1), whole=True) is None
+        Producers().check(second)
+    assert Producers().check(batch_of(1, 0, 0, 1)) is None
+    assert Producers(complete=False).check(second) is None
 
 
 def snapshot() -> bytes:

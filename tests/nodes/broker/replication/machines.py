@@ -4,7 +4,7 @@ Held after every step:
     - what was acknowledged with acks=all is on every leader of that epoch or a later one;
     - what consumers were shown at an offset is what everybody is shown there, for ever;
     - below both high watermarks two replicas hold the same;
-    - an idempotent producer's batch is in a log at most once.
+    - of an idempotent producer's batches the first ones are in a log, once and in their order.
 Held at the end, when everything is healed: all replicas are in sync and hold the same, nothing that
 was acknowledged is missing, and the idempotent producer's batches are there once and in order.
 
@@ -24,6 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from nodes.broker.controller.commands import AlterConfig, ElectPreferred
 from nodes.broker.errors import BrokerError, Code
 from tests.host.running import run
+from tests.nodes.broker.log.making import batch
 from tests.nodes.broker.replication.world import Sent, SimNode, World
 
 ALL = -1
@@ -35,7 +36,9 @@ RETRIABLE = {
     Code.REQUEST_TIMED_OUT,
     Code.UNKNOWN_TOPIC_OR_PARTITION,
     Code.KAFKA_STORAGE_ERROR,
+    Code.OUT_OF_ORDER_SEQUENCE_NUMBER,  # one before it failed
 }
+IN_FLIGHT_MAX = 5
 ids = st.integers(1, 3)
 
 
@@ -56,9 +59,7 @@ class ReplicationMachine(RuleBasedStateMachine):
         self.world = World(**configs)
         run(self.world.begin())
         self.number = 0
-        self.batch: Sent | None = None  # of the idempotent producer, not yet acknowledged
-        self.sequence = 0
-        self.done: list[Sent] = []  # its batches that were acknowledged
+        self.own: list[Sent] = []  # all batches of the idempotent producer
         self.seen: dict[int, bytes] = {}
         self.unsure: dict[int, str] = {}  # ended uncleanly, not yet back in the ISR
         self.deleted = 0
@@ -87,23 +88,29 @@ class ReplicationMachine(RuleBasedStateMachine):
         if node is not None:
             run(self.world.produce(node, [self.value() for _ in range(count)], acks))
 
-    @rule(pick=ids)
-    def produce_or_retry(self, pick: int) -> None:
-        """The idempotent producer: the same batch until it is acknowledged, then the next."""
-        node = self.leading(pick)
-        if node is None:
+    @rule(id=ids, count=st.integers(1, 3))
+    def produce_or_retry(self, id: int, count: int) -> None:
+        """The idempotent producer: up to five batches in flight; when one fails, it waits for the
+        others and sends all again in their order. The node may hear that it leads in between."""
+        left = [sent for sent in self.own if sent.code != 0]
+        if all(sent.code is None for sent in left):
+            number = len(self.own)
+            left = [self.next_batch(n) for n in range(number, number + count)][
+                : IN_FLIGHT_MAX - len(left)
+            ]
+            self.own += left
+        elif any(sent.code is None for sent in left):
             return
-        if self.batch is not None and self.batch.code == 0:
-            self.done.append(self.batch)
-            self.batch = None
-        if self.batch is None:
-            values = [self.value()]
-            self.batch = run(
-                self.world.produce(node, values, ALL, sequence=self.sequence, **PRODUCER)
-            )
-            self.sequence += len(values)
-        elif self.batch.code is not None:
-            run(self.world.send(node, self.batch))
+        node = self.world.nodes[id]
+        for sent in left:
+            sent.code = Code.NOT_LEADER_OR_FOLLOWER
+            if node.up:
+                run(self.world.send(node, sent))
+                run(self.world.learn_one(node))
+
+    def next_batch(self, sequence: int) -> Sent:
+        value = self.value()
+        return Sent([value], ALL, batch([(1000, value)], sequence=sequence, **PRODUCER))
 
     @rule(pick=ids, data=st.data())
     def delete_records(self, pick: int, data: st.DataObject) -> None:
@@ -279,10 +286,15 @@ class ReplicationMachine(RuleBasedStateMachine):
                         assert self.seen[offset] == value
 
     def nothing_is_there_twice(self) -> None:
+        own = [sent.values[0] for sent in self.own]
         for node in self.world.nodes.values():
             if node.partition is not None:
-                values = self.world.values(node)
+                # A batch that was deleted may be forgotten, and be appended again.
+                contents = sorted(self.world.contents(node).items())
+                values = [value for at, (_, value) in contents if at >= self.deleted]
                 assert len(values) == len(set(values))
+                found = [value for value in values if value in own]
+                assert self.deleted or found == own[: len(found)], "in order, without a gap"
 
     def heal(self) -> None:
         """Everything works again; wait until it is as if nothing had been."""
@@ -307,7 +319,19 @@ class ReplicationMachine(RuleBasedStateMachine):
                 break
         else:
             raise AssertionError(f"it never healed: {self.describe()}")
+        if not self.unclean and not self.deleted:
+            self.finish()
         self.nothing_acknowledged_is_missing(list(world.nodes.values()))
+
+    def finish(self) -> None:
+        """The idempotent producer comes to its end, whatever it went through."""
+        for _ in range(10):
+            if all(sent.code == 0 for sent in self.own):
+                return
+            self.produce_or_retry(self.world.state.leader, 1)
+            for id in self.world.nodes:
+                run(self.world.replicate(id, 3))
+        raise AssertionError(f"it is stuck: {[sent.code for sent in self.own]}")
 
     def healed(self) -> bool:
         world, nodes = self.world, list(self.world.nodes.values())
@@ -339,8 +363,9 @@ class ReplicationMachine(RuleBasedStateMachine):
             for offset, value in enumerate(sent.values, sent.base_offset):
                 if offset >= self.deleted:
                     assert contents[0][offset][1] == value
-        order = [sent.base_offset for sent in self.done]
-        assert order == sorted(set(order))
+        order = [sent.base_offset for sent in self.own if sent.code == 0]
+        assert len(order) == len(set(order))
+        assert self.deleted or order == sorted(order)
         for sent in self.world.sent:
             assert sent.code == 0 or sent.code in RETRIABLE, sent
 

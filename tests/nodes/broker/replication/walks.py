@@ -60,6 +60,7 @@ def walk(kind: type[ReplicationMachine], seed: int) -> ReplicationMachine:
     machine.begin(rng.choice([1024, 100_000]))
     draw: Mapping[str, Callable[[], tuple[Any, ...]]] = {
         "produce": lambda: (rng.randint(1, 3), rng.choice([ALL, ALL, 1]), rng.randint(1, 2)),
+        "produce_or_retry": lambda: (rng.randint(1, 3), rng.randint(1, 3)),
         "delete_records": lambda: (rng.randint(1, 3), Draws(rng)),
         "replicate": lambda: (rng.randint(1, 3), rng.randint(1, 3)),
         "deliver": lambda: (rng.randint(0, 5),),
