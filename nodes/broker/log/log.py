@@ -393,12 +393,20 @@ class Log:
         if offset >= self.end_offset:
             return False
         async with self._durability.turn:
-            offset = max(self.segments.floor(offset), self.start_offset)
-            await self._durability.lower(offset)
-            # From here to the end nothing waits.
-            if offset >= self.end_offset or not still():
-                return False
-            self._cut(offset)
+            try:
+                return await self._truncate(offset, still)
+            except CorruptBatch as error:  # it was whole when it was written
+                failure = OSError(errno.EIO, str(error), self.folder)
+                self._durability.failed(failure)
+                raise failure from error
+
+    async def _truncate(self, offset: int, still: Callable[[], bool]) -> bool:
+        offset = max(self.segments.floor(offset), self.start_offset)
+        await self._durability.lower(offset)
+        # From here to the end nothing waits.
+        if offset >= self.end_offset or not still():
+            return False
+        self._cut(offset)
         return True
 
     def _cut(self, offset: int) -> None:

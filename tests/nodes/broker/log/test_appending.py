@@ -377,6 +377,20 @@ async def test_a_cut_is_not_made_when_its_reason_is_gone(disk: FaultyDisk) -> No
     untouched(log, 1)
 
 
+async def test_bytes_that_changed_in_the_file_are_the_disks_failure(disk: QuickDisk) -> None:
+    """To cut there is asked for again and again; the log takes no more, and its owner knows why."""
+    log = await opened(disk)
+    for _ in range(5):
+        log.append_leader(values(b"x"), 0, NOW)
+    log.segments.active.file.write_at(0, bytes(30))
+    log.segments.active._places.clear()
+    with pytest.raises(OSError) as caught:
+        await log.truncate(2)
+    assert caught.value.errno == errno.EIO
+    with pytest.raises(OSError):
+        log.append_leader(values(b"y"), 0, NOW)
+
+
 # -- folders ------------------------------------------------------------------------------------
 
 
