@@ -1,7 +1,8 @@
 """No node ends by itself: the harness alone may end one.
 
 Reads the nemesis' `crash` marks, which the run journals for every end of a node's process that it
-did not cause. (A client's `crash` is an operation of a workload, and nobody's fault.)
+did not cause. (A client's `crash` is an operation of a workload, and nobody's fault.) A node may
+end itself while its disk fails: better no node than one with half of its state.
 
 Anomalies:
     crash       a node's process ended although nobody had ended it
@@ -12,10 +13,13 @@ Cost: linear in the events named `crash`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from harness.guarantees import Contract
 from harness.history import History
+from harness.op import Op
+from harness.spells import Spell, spells
 from harness.verdict import EXAMPLES_MAX, Finding, Verdict
 
 LINES_MAX = 12
@@ -24,16 +28,27 @@ LINES_MAX = 12
 
 def check(history: History, contract: Contract) -> Verdict:
     """A finding for each crash."""
-    marks = [
+    ends = [
         position
         for position in history.select(f="crash").tolist()
         if history.process[position] < 0 and history.operation(position)[0] == position
     ]
+    ill = [spell for spell in spells(history) if spell.kind == "disk"] if ends else []
+    marks = [position for position in ends if not _halted(history[position], ill)]
+    halts = len(ends) - len(marks)
     return Verdict.of(
         [_finding(history, position) for position in marks[:EXAMPLES_MAX]],
         counts={"crash": len(marks)} if marks else {},
-        stats={"crashes": len(marks)},
+        stats={"crashes": len(marks), **({"halts on a failed disk": halts} if halts else {})},
     )
+
+
+def _halted(op: Op, ill: Iterable[Spell]) -> bool:
+    """Whether the node ended while its own disk failed."""
+    crash: dict[str, Any] = op.value if isinstance(op.value, dict) else {}
+    at, node = crash.get("time_ns"), crash.get("node")
+    time_ns = at if type(at) is int else op.time
+    return any(spell.node == node and spell.begin <= time_ns <= spell.end for spell in ill)
 
 
 def _finding(history: History, position: int) -> Finding:

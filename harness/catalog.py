@@ -45,6 +45,8 @@ OWN: Mapping[str, Mapping[str, Load]] = {
         "pause": _attribute("nemeses.pause", "package"),
         "partition": _attribute("nemeses.partition", "package"),
         "links": _attribute("nemeses.links", "package"),
+        "clock": _attribute("nemeses.clock", "package"),
+        "disk": _attribute("nemeses.disk", "package"),
     },
     "checkers": {
         "log": _attribute("checkers.log", "check"),

@@ -4,7 +4,8 @@ Faults of several packages overlap, on the same node too, and are sensible toget
     - a paused node can be killed; then it is dead, and to pause or resume it is skipped;
     - `start` takes all dead nodes and `resume` all paused ones, whoever made them so;
     - a partition and bad links on the same link do not end each other (`nemeses/wires.py`);
-    - kills and power failures share one account of nodes that lack writes (`nemeses/losses.py`).
+    - kills, power failures and failing disks share one account of nodes that lack writes
+      (`nemeses/losses.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from harness import generator as gen
 from harness.cluster.contract import Cluster, Effect
 from harness.nemesis import Nemesis, Package, View
+from nemeses.disk import Disk
 from nemeses.kill import Kill
 from nemeses.links import Links
 from nemeses.partition import Partition
@@ -39,12 +41,12 @@ class Composed:
 
 def _share(parts: Sequence[Nemesis]) -> None:
     wires = Wires()
-    losses = next((p.losses for p in parts if isinstance(p, Kill) and p.losses is not None), None)
+    lossy = [part for part in parts if isinstance(part, Kill | Disk) and part.losses is not None]
+    for part in lossy:
+        part.losses = lossy[0].losses
     for part in parts:
         if isinstance(part, Partition | Links):
             part.wires = wires
-        elif isinstance(part, Kill) and part.losses is not None:
-            part.losses = losses
 
 
 def compose(packages: Sequence[Package]) -> Package:

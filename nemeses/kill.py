@@ -62,7 +62,7 @@ class Kill:
         do: Mapping[str, Callable[[str], Awaitable[Effect]]] = {
             "kill": cluster.kill,
             "power-off": cluster.power_off,
-            "start": partial(_start, cluster),
+            "start": partial(start, cluster),
         }
         # One that fails must not leave the others running on their own.
         effects = await asyncio.gather(*(do[f](node) for node in value), return_exceptions=True)
@@ -76,7 +76,7 @@ def _is_effect(result: Effect | BaseException) -> TypeGuard[Effect]:
     return isinstance(result, Effect)
 
 
-async def _start(cluster: Cluster, node: str) -> Effect:
+async def start(cluster: Cluster, node: str) -> Effect:
     """Start a node; wait for it to be ready, but not for long."""
     try:
         async with asyncio.timeout(READY_PATIENCE_S):

@@ -37,6 +37,19 @@ def test_each_crash_counts_and_the_log_is_cut_to_its_end() -> None:
     assert "line 99" in text and "line 50" not in text
 
 
+def test_a_node_may_end_itself_while_its_own_disk_fails() -> None:
+    ill = [Op(0, 10, Kind.INFO, "nemesis", "start-disk", {"n1": {"how": "eio"}})] * 2
+    verdict = crash.check(History.of([*ill, *crashed("n1"), *crashed("n2")]), STRICT)
+    assert [finding.key for finding in verdict.findings] == ["n2"]
+    assert verdict.stats == {"crashes": 1, "halts on a failed disk": 1}
+
+
+def test_a_node_that_ends_itself_when_its_disk_is_well_has_crashed() -> None:
+    ill = [Op(0, 10, Kind.INFO, "nemesis", "start-disk", {"n1": {"how": "eio"}})] * 2
+    well = [Op(0, 20, Kind.INFO, "nemesis", "stop-disk")] * 2
+    assert crash.check(History.of([*ill, *well, *crashed("n1")]), STRICT).counts == {"crash": 1}
+
+
 def test_clients_crash_and_nodes_are_killed_on_purpose() -> None:
     history = History.of(
         [

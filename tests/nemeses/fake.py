@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from harness.cluster.contract import Effect, Link, NodeState, Shape
@@ -15,7 +15,7 @@ class FakeCluster:
 
     Attributes:
         calls: what was asked, in order.
-        cuts, shapes: what is wrong with links now.
+        cuts, shapes: what is wrong with links now. skews: with clocks. ill: nodes with bad disks.
         never_ready: nodes whose start does not return before it is cancelled.
     """
 
@@ -29,6 +29,8 @@ class FakeCluster:
         self.cuts: set[Link] = set()
         self.shapes: dict[Link, Shape] = {}
         self.never_ready: set[str] = set()
+        self.skews: dict[str, tuple[int, int]] = {}
+        self.ill: set[str] = set()
 
     def view(self, **more: Any) -> View:
         return View(self.nodes, self.clients, states=dict(self.states), **more)
@@ -76,6 +78,19 @@ class FakeCluster:
     async def reset(self, links: Collection[Link]) -> Effect:
         self.calls.append(("reset", frozenset(links)))
         return Effect.observed(links=len(links))
+
+    async def skew(self, node: str, offset_ns: int, rate_ppm: int = 0) -> Effect:
+        self.calls.append(("skew", node, offset_ns, rate_ppm))
+        self.skews[node] = (offset_ns, rate_ppm)
+        return Effect.observed()
+
+    async def damage(self, node: str, how: str, options: Mapping[str, Any]) -> Effect:
+        self.calls.append(("damage", node, how, dict(options)))
+        if how == "heal":
+            self.ill.discard(node)
+        else:
+            self.ill.add(node)
+        return Effect.observed()
 
     def _change(
         self, what: str, node: str, before: tuple[NodeState, ...], after: NodeState

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from random import Random
 from typing import Any
 
@@ -15,8 +16,10 @@ from harness.cluster.contract import Ability, Effect, Link, NodeState, Outcome, 
 from harness.errors import NodeNotReady, UsageError
 from harness.generator.rehearse import invocations, quick
 from harness.nemesis import Nemesis, Package
-from nemeses import kill, links, noop, partition, pause
+from nemeses import clock, disk, kill, links, noop, partition, pause
+from nemeses.clock import Clock
 from nemeses.compose import Composed, compose
+from nemeses.disk import Disk
 from nemeses.grudges import isolate
 from nemeses.kill import Kill
 from nemeses.links import Links
@@ -26,7 +29,10 @@ from nemeses.pause import Pause
 from nemeses.rhythm import Rhythm
 from tests.nemeses.fake import FakeCluster
 
-ALL = [kill.package, kill.power_package, pause.package, partition.package, links.package]
+ALL = [
+    *(kill.package, kill.power_package, pause.package, partition.package, links.package),
+    *(clock.package, disk.package),
+]
 SLOW = Shape(latency_ms=150, jitter_ms=100)
 
 
@@ -227,6 +233,45 @@ def test_partitions_and_bad_links_do_not_end_each_other(
     asyncio.run(play())
 
 
+# -- clocks and disks ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("behaviour", clock.BEHAVIOURS)
+@pytest.mark.parametrize("seed", range(5))
+def test_wrong_clocks_stand_in_the_history_as_what_they_show(behaviour: str, seed: int) -> None:
+    value = Clock().resolve("start-clock", behaviour, FakeCluster().view(), Random(seed))
+    assert value and json.loads(json.dumps(value)) == value
+    for wrong in value.values():
+        (amount,) = wrong.values()
+        assert amount != 0
+        assert abs(wrong.get("offset_ms", 0)) <= 2**18 and abs(wrong.get("rate_ppm", 0)) < 50_000
+
+
+async def test_a_clock_that_is_not_named_again_is_right_again() -> None:
+    cluster, nemesis = FakeCluster(), Clock()
+    await nemesis.invoke("start-clock", {"n1": {"offset_ms": 5}}, cluster)  # type: ignore[arg-type]
+    await nemesis.invoke("start-clock", {"n2": {"rate_ppm": 9}}, cluster)  # type: ignore[arg-type]
+    assert cluster.skews == {"n1": (0, 0), "n2": (0, 9)}
+    await nemesis.invoke("stop-clock", None, cluster)  # type: ignore[arg-type]
+    assert cluster.skews == {"n1": (0, 0), "n2": (0, 0)}
+    effect = await nemesis.invoke("stop-clock", None, cluster)  # type: ignore[arg-type]
+    assert effect.outcome is Outcome.SKIPPED
+
+
+@pytest.mark.parametrize(("behaviour", "again"), [("slow", False), ("full", True), ("eio", True)])
+async def test_a_node_starts_again_once_its_failed_disk_is_well(
+    behaviour: str, again: bool
+) -> None:
+    cluster, nemesis = FakeCluster(), Disk(Losses(1))
+    value = nemesis.resolve("start-disk", behaviour, cluster.view(), Random(3))
+    (node,) = value
+    await nemesis.invoke("start-disk", value, cluster)  # type: ignore[arg-type]
+    assert cluster.ill == {node}
+    await nemesis.invoke("stop-disk", None, cluster)  # type: ignore[arg-type]
+    assert not cluster.ill and cluster.states[node] is NodeState.RUNNING
+    assert (("kill", node) in cluster.calls) is again
+
+
 # -- packages ------------------------------------------------------------------------------------
 
 
@@ -255,14 +300,15 @@ def test_the_final_generator_undoes_whatever_was_done(seed: int, length: int) ->
 
     asyncio.run(play())
     assert set(cluster.states.values()) == {NodeState.RUNNING}
-    assert not cluster.cuts and not cluster.shapes
+    assert not cluster.cuts and not cluster.shapes and not cluster.ill
+    assert not any(any(skew) for skew in cluster.skews.values())
 
 
 def test_a_composed_package_needs_and_draws_what_its_parts_do() -> None:
     package = compose([make(Rhythm()) for make in ALL])
-    assert package.name == "kill+power+pause+partition+links"
-    assert package.needs == set(Ability) - {Ability.SKEW, Ability.DAMAGE}
-    assert [band.name for band in package.bands] == ["kill", "power", "pause", "partition", "links"]
+    assert package.name == "kill+power+pause+partition+links+clock+disk"
+    assert package.needs == set(Ability)
+    assert [band.name for band in package.bands] == package.name.split("+")
 
 
 def test_kills_and_power_failures_share_one_account() -> None:
@@ -271,6 +317,13 @@ def test_kills_and_power_failures_share_one_account() -> None:
     first = package.nemesis.resolve("kill", "all", cluster.view(), Random(0))
     second = package.nemesis.resolve("power-off", "all", cluster.view(), Random(1))
     assert len(first) == 1 and second == first
+
+
+def test_a_power_failure_spares_the_others_of_a_node_whose_disk_failed() -> None:
+    package = compose([disk.package(Rhythm()), kill.power_package(Rhythm())])
+    cluster = FakeCluster()
+    broken = package.nemesis.resolve("start-disk", "eio", cluster.view(), Random(0))
+    assert package.nemesis.resolve("power-off", "all", cluster.view(), Random(1)) == [*broken]
 
 
 def test_nothing_of_nothing_is_a_run_without_faults() -> None:
@@ -288,6 +341,8 @@ def test_nothing_of_nothing_is_a_run_without_faults() -> None:
         (pause.package, "targets", "'boss' is neither a target nor a node"),
         (partition.package, "grudges", "'boss' is no way to partition"),
         (links.package, "behaviours", "'boss' is no behaviour of links"),
+        (clock.package, "behaviours", "'boss' is no behaviour of clocks"),
+        (disk.package, "behaviours", "'boss' is no behaviour of disks"),
     ],
 )
 def test_an_unknown_target_is_refused_before_anything_starts(
