@@ -186,18 +186,7 @@ class Model:
     def _request(self, broker: Broker, state: PartitionState, isr: tuple[int, ...]) -> None:
         assert broker.leading is not None
         epochs = {id: epoch for id, (epoch, _) in broker.leading.progress.items()}
-        self.requests.append(
-            AlterPartition(
-                broker.id,
-                broker.epoch,
-                state.topic_id,
-                0,
-                state.leader_epoch,
-                state.partition_epoch,
-                isr,
-                epochs,
-            )
-        )
+        self.requests.append(AlterPartition.of(state, broker.id, broker.epoch, isr, epochs))
 
     # -- faults --------------------------------------------------------------------------------
 

@@ -68,16 +68,13 @@ class Chance:
         if self._rarely():
             broker = self._rng.choice([*epochs])
             return Withdraw(broker, epochs[broker], state.topic_id, state.partition)
-        return AlterPartition(
-            state.leader,
-            epochs.get(state.leader, 0),
-            state.topic_id,
-            state.partition,
-            state.leader_epoch - self._rarely(),
-            state.partition_epoch - self._rarely(),
-            tuple(isr),
-            epochs,
+        believed = msgspec.structs.replace(
+            state,
+            leader_epoch=state.leader_epoch - self._rarely(),
+            partition_epoch=state.partition_epoch - self._rarely(),
         )
+        epoch = epochs.get(state.leader, 0)
+        return AlterPartition.of(believed, state.leader, epoch, tuple(isr), epochs)
 
     def _client(self, image: MetadataImage) -> AnyCommand:
         rng, name = self._rng, self._rng.choice(NAMES)
