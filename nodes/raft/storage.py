@@ -16,6 +16,7 @@ frame that is all there and yet wrong was damaged later, and is refused, too.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 import msgspec
@@ -60,6 +61,9 @@ class Storage:
             CorruptState: something that was durable is damaged. OSError: the disk fails.
         """
         self._disk.mkdir(self._folder)
+        # Else a power failure could take the folder, and in it a vote that others counted. Every
+        # time: who made it may have died before it came to this.
+        await self._disk.fsync_dir(PurePath(self._folder).parent)
         if self._disk.exists(self._snapshot):
             self.snapshot = self._read_snapshot(self._disk.read(self._snapshot))
         if not self._disk.exists(self._wal):

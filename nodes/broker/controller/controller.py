@@ -166,17 +166,23 @@ class Controller:
         # Several beats must fit into a session even if one hangs at a leader that is stopped.
         timeout_s = min(CALL_TIMEOUT_S, self._session_s / 4)
         while True:
-            with contextlib.suppress(OpError, BrokerError):
-                # No leader now, or not reachable: the next round tries again.
-                if self.broker_epoch == 0:
-                    await self._register()
-                beat = Heartbeat(self._config.id, self.broker_epoch, self.image.offset)
-                known = await self._requests.ask_leader("heartbeat", _encode(beat), timeout_s)
-                if not known:
-                    # Another process registered with this id.
-                    self._host.log("broker.unknown", epoch=self.broker_epoch)
-                    self.broker_epoch = 0
+            try:
+                await self._say_that_it_lives(timeout_s)
+            except (OpError, BrokerError):
+                pass  # no leader now, or not reachable: the next round tries again
+            except Exception as error:  # a bug of ours must not end the registration in silence
+                self._host.log("broker.registration.failed", error=f"{error!r}")
             await asyncio.sleep(pause_s * self._host.rng.uniform(0.8, 1.0))
+
+    async def _say_that_it_lives(self, timeout_s: float) -> None:
+        if self.broker_epoch == 0:
+            await self._register()
+        beat = Heartbeat(self._config.id, self.broker_epoch, self.image.offset)
+        known = await self._requests.ask_leader("heartbeat", _encode(beat), timeout_s)
+        if not known:
+            # Another process registered with this id.
+            self._host.log("broker.unknown", epoch=self.broker_epoch)
+            self.broker_epoch = 0
 
     async def _register(self) -> None:
         if not self._incarnation:

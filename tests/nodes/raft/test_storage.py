@@ -295,3 +295,30 @@ async def test_one_fsync_makes_all_of_a_save_durable(tmp_path: Path) -> None:
     await storage.save(Ready())
     assert wal(tmp_path).stat().st_size == before + grown, "nothing is written for nothing"
     assert frame_size(b"") == len(frame(b""))
+
+
+class Noting(RealDisk):
+    """Notes what is done to directories."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.done: list[tuple[str, str]] = []
+
+    def mkdir(self, path: Any) -> None:
+        self.done.append(("mkdir", str(path)))
+        super().mkdir(path)
+
+    async def fsync_dir(self, path: Any = ".") -> None:
+        self.done.append(("fsync_dir", str(path)))
+        await super().fsync_dir(path)
+
+
+async def test_the_folder_itself_outlives_a_power_failure_before_anything_is_in_it(
+    tmp_path: Path,
+) -> None:
+    disk = Noting(tmp_path)
+    await Storage(disk, "raft").open()
+    assert disk.done[:2] == [("mkdir", "raft"), ("fsync_dir", ".")]
+    again = Noting(tmp_path)
+    await Storage(again, "raft").open()
+    assert ("fsync_dir", ".") in again.done  # the one who made it may have died before that
