@@ -74,6 +74,7 @@ class Scheduler:
         self._draw = rng.random
         self._timers: list[tuple[int, int, Handle]] = []
         self._cancelled = 0
+        self._main: SimLoop | None = None
 
     def at(self, when_ns: int, handle: Handle) -> None:
         """Have the handle's loop run it at a time, not before now."""
@@ -89,54 +90,60 @@ class Scheduler:
             heapq.heapify(timers)
             self._cancelled = 0
 
-    def run(self, over: Callable[[], bool]) -> None:
-        """Until `over` says so, asked after each turn.
+    def run(self, over: Callable[[], bool], main: SimLoop | None = None) -> None:
+        """Until `over` says so, asked after each turn, of which those of the `main` loop are short.
 
         Raises:
             Stuck: nobody has anything to do, and no timer is set.
         """
         before = events._get_running_loop()
+        self._main = main
+        runnable, turn, advance, draw = self.runnable, self._turn, self._advance, self._draw
         try:
             while not over():
-                if self.runnable:
-                    self._turn(self._next_loop())
-                else:
-                    self._advance()
+                if not runnable:
+                    advance()
+                    continue
+                if len(runnable) == 1:
+                    turn(runnable.pop())
+                    continue
+                chosen = int(draw() * len(runnable))
+                loop = runnable[chosen]
+                runnable[chosen] = runnable[-1]
+                runnable.pop()
+                turn(loop)
         finally:
             events._set_running_loop(before)
 
-    def _next_loop(self) -> SimLoop:
-        runnable = self.runnable
-        if len(runnable) == 1:
-            return runnable.pop()
-        chosen = int(self._draw() * len(runnable))
-        loop = runnable[chosen]
-        runnable[chosen] = runnable[-1]
-        runnable.pop()
-        return loop
-
     def _turn(self, loop: SimLoop) -> None:
-        """All that was ready in a loop. What they make ready waits for the next turn."""
-        ready = loop.ready
+        """All that was ready in a loop. What they make ready waits for the next turn, unless nobody
+        else has anything to do at this instant."""
         if loop.held:
             return  # paused, or dead: `SimLoop.release` comes back to it
+        ready, runnable = loop.ready, self.runnable
+        popleft = ready.popleft
         self.turns += 1
-        self.callbacks += len(ready)
         events._set_running_loop(loop)
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if handle._cancelled:
-                continue
-            try:
-                handle._context.run(handle._callback, *handle._args)
-            except (SystemExit, KeyboardInterrupt) as wish:
-                loop.exiting(wish)
-            except BaseException as error:
-                loop.failed(handle, error)
-            if loop.held:
-                return
+        while ready:
+            left = len(ready)
+            self.callbacks += left
+            while left:
+                left -= 1
+                handle = popleft()
+                if handle._cancelled:
+                    continue
+                try:
+                    handle._context.run(handle._callback, *handle._args)
+                except (SystemExit, KeyboardInterrupt) as wish:
+                    loop.exiting(wish)
+                except BaseException as error:
+                    loop.failed(handle, error)
+                if loop.held:
+                    return
+            if runnable or loop is self._main:
+                break
         if ready:
-            self.runnable.append(loop)
+            runnable.append(loop)
 
     def _advance(self) -> None:
         """Go on to the next timer, and make everything ready that is due then."""

@@ -81,7 +81,7 @@ class World:
         """
         with _sealed():
             task: asyncio.Task[T] = self.harness.create_task(main, name="main")
-            self.scheduler.run(task.done)
+            self.scheduler.run(task.done, self.harness)
             return task.result()
 
     def __enter__(self) -> World:
