@@ -211,14 +211,23 @@ class SimLoop(_Loop):  # type: ignore[misc]
     def stop(self) -> None:
         raise NotSimulated("loop.stop(): the world runs until its main coroutine ends")
 
-    def close(self) -> None:
-        raise NotSimulated("loop.close(): kill the host")
-
     def run_forever(self) -> None:
         raise NotSimulated("loop.run_forever(): the world runs its loops")
 
+    # What `asyncio.Runner` needs, and with it pytest-asyncio: of the harness' own loop alone.
+
     def run_until_complete(self, future: Any) -> Any:
-        raise NotSimulated("loop.run_until_complete(): the world runs its loops")
+        """Run the world until the future is done. See `World.run`."""
+        if self.world is None:
+            raise NotSimulated("loop.run_until_complete(): the world runs its loops")
+        return self.world.run(future if asyncio.iscoroutine(future) else _outcome(future))
+
+    def close(self) -> None:
+        """The end of the world, which may come twice."""
+        if self.world is None:
+            raise NotSimulated("loop.close(): kill the host")
+        if not self.dead:
+            self.world.__exit__(None, None, None)
 
     # -- errors and debugging ----------------------------------------------------------------
 
@@ -326,6 +335,10 @@ class SimLoop(_Loop):  # type: ignore[misc]
         if before is not None:
             signal.signal(sig, before)
         return before is not None
+
+
+async def _outcome(future: Any) -> Any:
+    return await future
 
 
 def _unless_done(future: asyncio.Future[Any], settle: Callable[[Any], None], value: Any) -> None:

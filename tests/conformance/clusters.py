@@ -17,9 +17,14 @@ import pytest
 from harness.cluster.contract import Cluster
 from harness.cluster.docker import DockerCluster
 from harness.cluster.local import LocalCluster
+from harness.cluster.sim import SimCluster
 from harness.system import System
 
 Maker = Callable[..., Cluster]
+
+
+def sim(system: System, folder: Path, request: pytest.FixtureRequest, **more: Any) -> Cluster:
+    return SimCluster(system, folder=folder, **more)
 
 
 def local(system: System, folder: Path, request: pytest.FixtureRequest, **more: Any) -> Cluster:
@@ -39,10 +44,10 @@ def docker(system: System, folder: Path, request: pytest.FixtureRequest, **more:
 
 
 SHAPING: list[Any] = [
+    pytest.param(sim, id="sim"),
     pytest.param(local, id="local", marks=pytest.mark.local),
     pytest.param(local_with_server, id="local-toxiproxy-server", marks=pytest.mark.local),
 ]
-
 """Those that can shape and reset links."""
 
 KINDS: list[Any] = [*SHAPING, pytest.param(docker, id="docker", marks=pytest.mark.docker)]

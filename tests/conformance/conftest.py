@@ -1,17 +1,43 @@
-"""Fixtures of the conformance suites."""
+"""Fixtures of the conformance suites, and the loop that each test and its fixtures run on.
+
+A test of the kind `sim` runs in a world of its own, in virtual time; all others on a real loop.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.cluster.contract import Cluster
-from tests.conformance.clusters import KINDS
+from harness.sim.world import World
+from tests.conformance.clusters import KINDS, sim
 from tests.conformance.echo import EchoSystem
+
+LOOP_IS_SIMULATED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What `new_loop` is asked for next: pytest-asyncio does not tell it the test."""
+    callspec = getattr(item, "callspec", None)
+    is_simulated = callspec is not None and callspec.params.get("kind") is sim
+    item.config.stash[LOOP_IS_SIMULATED] = is_simulated
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    def new_loop() -> asyncio.AbstractEventLoop:
+        if config.stash[LOOP_IS_SIMULATED]:
+            return World(seed=1).harness
+        return asyncio.new_event_loop()
+
+    return {"of the kind": new_loop}
 
 
 @pytest.fixture(params=KINDS)

@@ -6,15 +6,17 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness.cluster.contract import Address, Cluster, NodeSpec
 from harness.errors import UsageError
 from harness.nemesis import View
-from harness.system import Command
+from harness.system import Command, Program
+from tests.conformance import echo_node
 
-SOURCE = Path(__file__).with_name("echo_node.py")
+SOURCE = Path(echo_node.__file__)
 
 
 class EchoSystem:
@@ -22,6 +24,7 @@ class EchoSystem:
 
     name = "echo"
     own = True
+    virtual_libraries = ()
 
     def __init__(self, peer_ports: Sequence[str] = ("peer",)) -> None:
         self.peer_ports = peer_ports
@@ -33,6 +36,9 @@ class EchoSystem:
             env={"PYTHONUNBUFFERED": "1"},
             files={program: SOURCE.read_bytes(), config: json.dumps(asdict(spec)).encode()},
         )
+
+    def program(self, spec: NodeSpec) -> Program:
+        return partial(echo_node.run, config=asdict(spec))
 
     async def ready(self, cluster: Cluster, node: str) -> bool:
         try:

@@ -12,7 +12,8 @@ Requests are JSON objects, one a line, alike on every port; so are the replies:
     exit    status            none: the process ends
 
 Standard library only, since it is sent as a file to wherever it runs. `run(host, config)` needs of
-its host what `harness.host.contract.Disk.open` gives; `main` brings a disk of its own.
+its host a little of what `harness.host.contract` has: a log, and files that are opened and synced.
+`main` brings a host of its own; on a simulated machine it is that machine's.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Echo:
     """One node's state and the answers to its requests."""
 
     def __init__(self, host: Any, config: dict[str, Any]) -> None:
-        self.config, self.name = config, config["node"]
+        self.host, self.config, self.name = host, config, config["node"]
         self.heard: list[str] = []
         self.file = host.disk.open("count", create=True)
         self.count = int(self.file.read_at(0, 20) or b"0")
@@ -65,8 +66,9 @@ class Echo:
             case "count":
                 return {"count": self.count}
             case "exit":
-                print("told to exit", flush=True)
-                os._exit(request["status"])
+                self.host.log("told to exit")
+                asyncio.get_running_loop().call_soon(sys.exit, request["status"])
+                await asyncio.Event().wait()
         return {"error": "no such request"}
 
     async def peer(self, name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -82,7 +84,14 @@ def line(message: dict[str, Any]) -> bytes:
 
 async def run(host: Any, config: dict[str, Any]) -> None:
     """Listen on all ports and serve for ever."""
+    if config["options"].get("refuses_to_start"):
+        host.log("the echo node refuses to start")
+        raise SystemExit(7)
+    if config["options"].get("never_ready"):
+        host.log("the echo node will never listen")
+        await asyncio.Event().wait()
     echo = Echo(host, config)
+    await host.disk.fsync_dir()  # else a power failure may take the file that was just made
 
     async def serve(
         listener: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -98,7 +107,7 @@ async def run(host: Any, config: dict[str, Any]) -> None:
 
     for listener, where in config["bind"].items():
         await asyncio.start_server(functools.partial(serve, listener), *where)
-    print(f"{config['node']} listens", flush=True)
+    host.log(f"{echo.name} listens")
     await asyncio.Event().wait()
 
 
@@ -131,6 +140,9 @@ class Disk:
     def open(self, path: str, *, create: bool = False) -> File:
         return File(self.root / path, self.volatile)
 
+    async def fsync_dir(self) -> None:
+        """Nothing to do: a kill is all that a real process meets."""
+
 
 class Machine:
     """The host of a real process."""
@@ -138,16 +150,19 @@ class Machine:
     def __init__(self, config: dict[str, Any]) -> None:
         self.disk = Disk(Path(config["data"]), config["disk"] == "volatile")
 
+    def log(self, event: str) -> None:
+        print(event, flush=True)
+
 
 def main() -> None:
     config = json.loads(Path(sys.argv[1]).read_text())
-    if config["options"].get("refuses_to_start"):
-        print("the echo node refuses to start", flush=True)
-        sys.exit(7)
-    if config["options"].get("never_ready"):
-        print("the echo node will never listen", flush=True)
-        config["bind"] = {}
-    asyncio.run(run(Machine(config), config))
+
+    async def in_a_process() -> None:
+        # Tasks that end with the process are no news, and would push its last words out of sight.
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        await run(Machine(config), config)
+
+    asyncio.run(in_a_process())
 
 
 if __name__ == "__main__":
