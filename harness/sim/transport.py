@@ -301,8 +301,10 @@ class Transport(asyncio.Transport):
 
     def made(self, protocol: asyncio.BaseProtocol) -> None:
         self.set_protocol(protocol)
-        protocol.connection_made(self)
-        self.resume_reading()  # what came before there was somebody to read it
+        self.paused = False
+        protocol.connection_made(self)  # which may pause reading at once
+        if self.is_reading():
+            self.peer.out.resumed()  # what came before there was somebody to read it
 
     def received(self, data: bytes) -> None:
         if self.closed:
