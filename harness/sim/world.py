@@ -14,8 +14,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import sys
 from asyncio import events
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from random import Random
 from typing import Any, TypeVar
 
@@ -127,14 +128,24 @@ class World:
 @contextlib.contextmanager
 def _sealed() -> Iterator[None]:
     """Nothing real comes in: neither time nor chance, nor finalisers that run at any moment."""
-    collected = gc.isenabled()
+    collected, hooks = gc.isenabled(), sys.get_asyncgen_hooks()
     gc.disable()
+    sys.set_asyncgen_hooks(firstiter=None, finalizer=_abandoned)
     try:
         with virtual():
             yield
     finally:
+        sys.set_asyncgen_hooks(*hooks)
         if collected:
             gc.enable()
+
+
+def _abandoned(generator: AsyncGenerator[Any, Any]) -> None:
+    """Nobody will read it to its end: whoever dropped it closes it, as asyncio has it, or is dead
+    and does nothing."""
+    loop = events._get_running_loop()
+    if loop is not None and not loop.is_closed():
+        loop.call_soon(loop.create_task, generator.aclose())
 
 
 def _tasks_of(loop: SimLoop) -> list[asyncio.Task[Any]]:

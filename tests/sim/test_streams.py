@@ -6,21 +6,15 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.sim.grounds import Serve, played, real, simulated
+from tests.sim.grounds import Serve, played
 
 Play = Callable[..., Any]
 Streams = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
 
 BIG = bytes(range(256)) * 16_384  # 4 MiB: more than any kernel buffers here
-
-
-@pytest.fixture(params=[real, simulated])
-def play(request: pytest.FixtureRequest) -> Any:
-    return request.param
 
 
 def serving(handle: Streams, **options: Any) -> Serve:
