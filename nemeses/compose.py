@@ -5,7 +5,7 @@ Faults of several packages overlap, on the same node too, and are sensible toget
     - `start` takes all dead nodes and `resume` all paused ones, whoever made them so;
     - a partition and bad links on the same link do not end each other (`nemeses/wires.py`);
     - kills, power failures and failing disks share one account of nodes that lack writes
-      (`nemeses/losses.py`).
+      (`nemeses/losses.py`); a node whose disk fails is started when it is well.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ def _share(parts: Sequence[Nemesis]) -> None:
     lossy = [part for part in parts if isinstance(part, Kill | Disk) and part.losses is not None]
     for part in lossy:
         part.losses = lossy[0].losses
+    failing = next((part.failing for part in parts if isinstance(part, Disk)), ())
     for part in parts:
+        if isinstance(part, Kill):
+            part.failing = failing
         if isinstance(part, Partition | Links):
             part.wires = wires
 

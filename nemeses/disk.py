@@ -43,13 +43,18 @@ BEHAVIOURS = tuple(HOW)
 
 
 class Disk:
-    """Operator of `start-disk` and `stop-disk`."""
+    """Operator of `start-disk` and `stop-disk`.
+
+    Attributes:
+        failing: nodes that may end themselves, and could not start.
+    """
 
     fs = frozenset({"start-disk", "stop-disk"})
 
     def __init__(self, losses: Losses) -> None:
         self.losses = losses
         self._ill: dict[str, str] = {}
+        self.failing: set[str] = set()
 
     def resolve(self, f: str, value: Any, view: View, rng: Random) -> Any:
         if f != "start-disk" or isinstance(value, dict):
@@ -66,8 +71,10 @@ class Disk:
             if not value:
                 return Effect.skipped("a node that lost its latest writes is not back in sync yet")
             self._ill |= {node: fault["how"] for node, fault in value.items()}
+            self.failing |= {node for node, how in self._ill.items() if how != HOW["slow"]}
             return await _each(value, lambda node: _damage(cluster, node, value[node]))
         ill, self._ill = self._ill, {}
+        self.failing.clear()
         if not ill:
             return Effect.skipped("all disks are well")
         return await _each(ill, lambda node: _mend(cluster, node, ill[node]))
@@ -87,7 +94,7 @@ async def _damage(cluster: Cluster, node: str, fault: Mapping[str, Any]) -> Effe
 async def _mend(cluster: Cluster, node: str, how: str) -> Effect:
     """The disk is well again; what the node made of it is forgotten by a start."""
     effect = await cluster.damage(node, "heal", {})
-    if how != "slow-fsync":
+    if how != HOW["slow"]:
         await cluster.kill(node)
         await start(cluster, node)
     return effect

@@ -20,7 +20,7 @@ Source: Jepsen's kill packages (jepsen/nemesis/combined.clj, `db-package`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from random import Random
 from typing import Any, TypeGuard
@@ -43,6 +43,7 @@ class Kill:
     def __init__(self, fault: str = "kill", losses: Losses | None = None) -> None:
         self.fault = fault
         self.losses = losses
+        self.failing: Collection[str] = ()  # nodes whose disk fails: they could not start
         self.fs = frozenset({fault, "start"})
 
     def resolve(self, f: str, value: Any, view: View, rng: Random) -> list[str]:
@@ -62,7 +63,7 @@ class Kill:
         do: Mapping[str, Callable[[str], Awaitable[Effect]]] = {
             "kill": cluster.kill,
             "power-off": cluster.power_off,
-            "start": partial(start, cluster),
+            "start": partial(self._start, cluster),
         }
         # One that fails must not leave the others running on their own.
         effects = await asyncio.gather(*(do[f](node) for node in value), return_exceptions=True)
@@ -70,6 +71,11 @@ class Kill:
             if isinstance(effect, BaseException):
                 raise effect
         return Effect.all({n: e for n, e in zip(value, effects, strict=True) if _is_effect(e)})
+
+    async def _start(self, cluster: Cluster, node: str) -> Effect:
+        if node in self.failing:
+            return Effect.skipped("its disk fails; `stop-disk` starts it")
+        return await start(cluster, node)
 
 
 def _is_effect(result: Effect | BaseException) -> TypeGuard[Effect]:

@@ -326,6 +326,19 @@ def test_a_power_failure_spares_the_others_of_a_node_whose_disk_failed() -> None
     assert package.nemesis.resolve("power-off", "all", cluster.view(), Random(1)) == [*broken]
 
 
+async def test_a_node_is_not_started_while_its_disk_fails() -> None:
+    package = compose([kill.package(Rhythm()), disk.package(Rhythm())])
+    cluster, nemesis = FakeCluster(), package.nemesis
+    broken = nemesis.resolve("start-disk", "eio", cluster.view(), Random(0))
+    await nemesis.invoke("start-disk", broken, cluster)  # type: ignore[arg-type]
+    (node,) = broken
+    await nemesis.invoke("kill", [node], cluster)  # type: ignore[arg-type]
+    effect = await nemesis.invoke("start", [node], cluster)  # type: ignore[arg-type]
+    assert effect.outcome is Outcome.SKIPPED and cluster.states[node] is NodeState.DEAD
+    await nemesis.invoke("stop-disk", None, cluster)  # type: ignore[arg-type]
+    assert cluster.states[node] is NodeState.RUNNING
+
+
 def test_nothing_of_nothing_is_a_run_without_faults() -> None:
     package = compose([noop.package(Rhythm())])
     assert package.generator is None and package.final_generator is None and not package.needs
