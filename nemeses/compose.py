@@ -42,8 +42,8 @@ class Composed:
 def _share(parts: Sequence[Nemesis]) -> None:
     wires = Wires()
     lossy = [part for part in parts if isinstance(part, Kill | Disk) and part.losses is not None]
-    for part in lossy:
-        part.losses = lossy[0].losses
+    for lossy_part in lossy:
+        lossy_part.losses = lossy[0].losses
     failing = next((part.failing for part in parts if isinstance(part, Disk)), ())
     for part in parts:
         if isinstance(part, Kill):
