@@ -37,7 +37,6 @@ NODE_OPTIONS: Mapping[str, Any] = {
     "controller.quorum.election.timeout.ms": 400,
     "controller.quorum.fetch.timeout.ms": 600,
     "replica.lag.time.max.ms": 1500,
-    "replica.fetch.wait.max.ms": 200,
 }
 
 FACTS = ("elections", "unclean_elections", "isr_shrinks", "isr_expands", "fences")

@@ -33,7 +33,8 @@ TICK_S = 0.05
 EARLY_S = 0.001
 """By how much a timer may be early: the tick for which it was set counts."""
 
-HEARTBEAT_S = 0.1
+BEATS = 4
+"""Heartbeats in the time for which a follower hears no leader: some of them may be late."""
 COMMAND_BYTES_MAX = 4 << 20
 """So that an entry always fits into a message with others."""
 
@@ -53,8 +54,8 @@ class NotLeader(Refused):
 
 def timing(patience_s: float, election_s: float) -> Config:
     """In ticks: how long a follower hears no leader, and a candidate not enough votes."""
-    heartbeat = round(HEARTBEAT_S / TICK_S)
-    patience = max(round(patience_s / TICK_S), 2 * heartbeat)
+    patience = max(round(patience_s / TICK_S), 2 * BEATS)
+    heartbeat = patience // BEATS
     return Config(heartbeat, patience, max(round(election_s / TICK_S), 1))
 
 

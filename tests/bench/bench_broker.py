@@ -136,20 +136,23 @@ def test_an_idle_cluster_without_topics_takes_3_percent_of_a_core_at_most(tmp_pa
         assert idle_share(nodes) <= 3
 
 
-def test_an_idle_cluster_with_a_topic_takes_8_percent_of_a_core_at_most(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("options", "most"), [("Kafka's own", 3), ("of a test run", 4)])
+def test_an_idle_cluster_with_a_topic_takes_little(
+    tmp_path: Path, options: str, most: float
+) -> None:
     """Timer: as above, with a topic of three partitions and three replicas that nobody uses.
 
-    Each node fetches from both others: with a wait of 200 ms these are 30 fetches a second, and the
-    greater part of the cost.
+    Each node fetches from both others twice a second, with Kafka's time-outs (the aim: 3 %) and
+    with the short ones of a test run, whose heartbeats come on top.
     """
     from confluent_kafka.admin import AdminClient, NewTopic
 
     from systems.broker import NODE_OPTIONS
 
-    with running(tmp_path, 3, NODE_OPTIONS) as nodes:
+    with running(tmp_path, 3, NODE_OPTIONS if options == "of a test run" else {}) as nodes:
         admin = AdminClient({"bootstrap.servers": nodes.bootstrap})
         for future in admin.create_topics([NewTopic("idle", 3, 3)]).values():
             future.result(10)
         assert "idle" in admin.list_topics(timeout=10).topics
         del admin, future  # it would keep its connections
-        assert idle_share(nodes) <= 8
+        assert idle_share(nodes) <= most

@@ -422,5 +422,5 @@ async def test_a_node_that_was_closed_plans_nothing(cluster: Cluster) -> None:
 
 
 def test_times_become_ticks() -> None:
-    assert timing(0.5, 0.4) == Config(heartbeat=5, patience=25, election=20)
-    assert timing(0.0, 0.0) == Config(heartbeat=5, patience=10, election=1), "not shorter than that"
+    assert timing(0.5, 0.4) == Config(heartbeat=6, patience=25, election=20)
+    assert timing(0.0, 0.0) == Config(heartbeat=2, patience=8, election=1), "not shorter than that"
