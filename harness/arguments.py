@@ -43,7 +43,8 @@ def parse_test(arguments: argparse.Namespace, seed: int) -> Test:
     library = virtual(system, arguments.client) if arguments.cluster == "sim" else arguments.client
     port = system.port(arguments.workload.rpartition(":")[2], library)
     workload: Workload = module.workload(parse_options(module.Options, given), load, port)
-    checks = {**workload.checks, **checkers(arguments.checkers)}
+    more = ["liveness"] if arguments.liveness is not None else []
+    checks = {**workload.checks, **checkers([*more, *arguments.checkers])}
     workload = replace(workload, checks=checks)
     rhythm = Rhythm(interval_s=arguments.nemesis_interval, losses_max=losses_max(workload.promises))
     package = parse_nemesis(arguments.nemesis, rhythm)
@@ -63,6 +64,7 @@ def parse_test(arguments: argparse.Namespace, seed: int) -> Test:
         rate=arguments.rate,
         time_limit_s=arguments.time_limit,
         leave_running=arguments.leave_running,
+        liveness_s=arguments.liveness,
         record=provenance.record(arguments, seed, disk, package, workload),
     )
 

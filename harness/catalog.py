@@ -52,6 +52,7 @@ OWN: Mapping[str, Mapping[str, Load]] = {
         "log": _attribute("checkers.log", "check"),
         "crash": _attribute("checkers.crash", "check"),
         "faults": _attribute("checkers.faults", "check"),
+        "liveness": _attribute("checkers.liveness", "check"),
     },
     "systems": {
         "broker": _attribute("systems.broker", "Broker"),

@@ -97,6 +97,12 @@ def _run_parser(run: argparse.ArgumentParser) -> None:
         "--disk", choices=("real", "volatile"), help="default: volatile if the nemesis needs it"
     )
     _checker(run)
+    run.add_argument(
+        "--liveness",
+        type=_positive(float),
+        metavar="S",
+        help="after healing, everybody must get something done within S seconds",
+    )
     run.add_argument("--leave-running", action="store_true", help="leave the nodes until Ctrl-C")
     run.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
     _option(run)

@@ -28,7 +28,10 @@ def check_command(arguments: argparse.Namespace) -> int:
     if not path.exists():
         raise UsageError(f"{path} does not exist")
     record = _record_of(path)
-    more = [*record.get("options", {}).get("checkers", ()), *arguments.checkers]
+    options = record.get("options", {})
+    more = [*options.get("checkers", ()), *arguments.checkers]
+    if options.get("liveness") is not None:
+        more.append("liveness")
     name = arguments.workload or record.get("workload")
     if name is None and not more:
         raise UsageError(f"{path} does not say what it is; give --workload, as in --workload log")

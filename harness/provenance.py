@@ -58,6 +58,7 @@ def command(arguments: argparse.Namespace, seed: int) -> str:
         "--contract": arguments.contract,
         "--disk": arguments.disk,
         "--bug": arguments.bug,
+        "--liveness": arguments.liveness,
         "--seed": seed,
     }
     for flag, value in flags.items():

@@ -4,8 +4,9 @@
     2 set the workload up
     3 main phase: the workload under faults, for the time limit
     4 heal: every fault undone, every node up, everybody ready
-    5 final reads with fresh clients, until all is read or their deadline
-    6 stop the cluster, check the history, store the verdict
+    5 liveness, if asked for: every client gets something done, everywhere
+    6 final reads with fresh clients, until all is read or their deadline
+    7 stop the cluster, check the history, store the verdict
 
 Each phase is journaled, and so is every fault with its target and what a probe saw of it. From the
 first event on, the folder can be checked: a run that is interrupted heals and judges what it has;
@@ -38,7 +39,7 @@ from harness.op import Op
 from harness.store import RunFolder
 from harness.system import System
 from harness.verdict import Outcome, Verdict
-from harness.workload import FinalReads, Workload
+from harness.workload import Watched, Workload
 
 SETTLE_TIMEOUT_S = 60.0
 
@@ -54,6 +55,8 @@ class Test:
     Attributes:
         cluster: makes the cluster in a run's folder.
         contract: what the run's options promise.
+        liveness_s: how long it may take after healing until everybody makes progress; None if
+            nobody asks.
         record: what `test.json` says besides: options as given, versions, the command.
     """
 
@@ -67,6 +70,7 @@ class Test:
     rate: float = 200.0
     time_limit_s: float = 30.0
     op_timeout_s: float = 10.0
+    liveness_s: float | None = None
     leave_running: bool = False
     record: Mapping[str, Any] = field(default_factory=dict)
 
@@ -227,17 +231,39 @@ class Run:
         with self._phase(interpreter, "heal") as end:
             await self._heal(interpreter)
             end["complete"] = True
-        if test.workload.final_reads is None or self.interrupted is not None:
+        if self.interrupted is not None:
+            return
+        if test.liveness_s is not None and test.workload.progress is not None:
+            await self._liveness(interpreter, test.liveness_s)
+        if test.workload.final_reads is None:
             return
         final = test.workload.final_reads()
         with self._phase(interpreter, "final-reads") as end:
             await interpreter.run(final.generator, on_event=final.observe)
-            end.update(self._how_final_reads_ended(final))
+            end.update(self._how_it_ended(final))
 
-    def _how_final_reads_ended(self, final: FinalReads) -> dict[str, Any]:
-        stuck = list(final.stuck())
+    def _how_it_ended(self, watched: Watched) -> dict[str, Any]:
+        stuck = list(watched.stuck())
         complete = not stuck and self.interrupted is None
         return {"complete": complete, **({"stuck": stuck} if stuck else {})}
+
+    async def _liveness(self, interpreter: Interpreter, limit_s: float) -> None:
+        """Everybody makes progress within `limit_s`, or the journal says who does not, and what the
+        system tells of itself then."""
+        assert self.test.workload.progress is not None
+        progress = self.test.workload.progress(limit_s)
+        with self._phase(interpreter, "liveness", limit_s=limit_s) as end:
+            await interpreter.run(progress.generator, on_event=progress.observe)
+            end.update(self._how_it_ended(progress))
+            if not end["complete"]:
+                end["view"] = await self._view()
+
+    async def _view(self) -> dict[str, Any]:
+        """What the system tells of itself, as JSON."""
+        view = await self.test.system.view(self._cluster)
+        states = {node: self._cluster.state(node).value for node in self._cluster.nodes}
+        leaders = {"leads": dict(view.leaders), "controller": view.controller}
+        return {"states": states, **leaders, "facts": dict(view.facts)}
 
     async def _heal(self, interpreter: Interpreter) -> None:
         """Undo every fault, whatever the nemesis still remembers of it, and wait for the nodes."""
@@ -293,6 +319,9 @@ class Run:
         end: dict[str, Any] = {"complete": False}
         try:
             yield end
+        except EnvironmentFailure as error:
+            end["error"] = str(error)
+            raise
         finally:
             interpreter.mark("phase", name, {"at": "end", **end})
 

@@ -45,12 +45,13 @@ class Load:
     seed: int = 0
 
 
-class FinalReads(Protocol):
-    """Reads after healing, and whether they read all there is."""
+class Watched(Protocol):
+    """Operations after healing with a purpose, and whether they came to it: final reads read all
+    there is; progress is that everybody gets something done."""
 
     @property
     def generator(self) -> Any:
-        """Client operations; ends by itself when everything is read, or at its deadline."""
+        """Client operations; ends by itself when all is read or done, or at its deadline."""
         ...
 
     def observe(self, op: Op) -> None:
@@ -58,7 +59,7 @@ class FinalReads(Protocol):
         ...
 
     def stuck(self) -> Sequence[str]:
-        """What was not read to its end, named for a person; empty when all was."""
+        """What was not read to its end, or who got nothing done, for a person; else empty."""
         ...
 
 
@@ -70,6 +71,8 @@ class Workload:
         client: the client that `open` is called on for each process.
         generator: client operations of the main phase, without rate and time limit.
         final_reads: makes the reads after healing, if the workload has any.
+        progress: makes the operations by which every client and every part of the system shows
+            that it works again, given how many seconds that may take.
         checks: who judges the history, by name.
         reads: operations without effect, which fail definitely however they fail.
         promises: the options that the contract is derived from (acks, idempotence, …).
@@ -80,7 +83,8 @@ class Workload:
     client: Client
     generator: Any
     checks: Mapping[str, Check]
-    final_reads: Callable[[], FinalReads] | None = None
+    final_reads: Callable[[], Watched] | None = None
+    progress: Callable[[float], Watched] | None = None
     reads: frozenset[str] = frozenset()
     promises: Mapping[str, Any] = field(default_factory=dict)
 

@@ -35,6 +35,7 @@ from harness.workload import Load, Workload
 from harness.workload import Options as BaseOptions
 from workloads.final_polls import Ends, FinalPolls
 from workloads.ports import BrokerConnect, BrokerPort, Partition, Settings
+from workloads.progress import Everywhere
 from workloads.sends import First, PollUnseen, Sends
 
 
@@ -241,6 +242,7 @@ def workload(options: Options, load: Load, port: BrokerConnect) -> Workload:
         generator=generator(options),
         checks=CHECKS,
         final_reads=lambda: FinalPolls(keys, options.final_timeout_s, ends),
+        progress=lambda limit_s: Everywhere(len(keys), load.concurrency, limit_s),
         reads=READS,
         promises=_promises(options, replicas),
     )
