@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 KERNEL_BYTES = 256 << 10
 """Under way or waiting to be read, before the writing side's own buffer fills."""
 
+READ_BYTES = 256 << 10
+"""At once, as asyncio's transports read: whoever then pauses gets no more."""
+
 HIGH_WATER = 64 << 10
 
 END, RESET = b"", None
@@ -130,15 +133,22 @@ class Pipe:
         now = receiver.loop.scheduler.now
         queue = self._queue
         came: list[bytes] = []
-        while queue and queue[0][0] <= now:
-            _, data = queue.popleft()
+        room = READ_BYTES
+        while queue and queue[0][0] <= now and room > 0:
+            when, data = queue[0]
+            if came and not data:
+                break  # the end is for the next turn: a reader that pauses now does not read it
+            queue.popleft()
             if not data:
-                self._hand_over(came)
                 if not queue:
                     self.link.pipes.pop(self, None)
                 self._expect_next()
                 receiver.ended(data is RESET)
                 return
+            if len(data) > READ_BYTES:
+                queue.appendleft((when, data[READ_BYTES:]))
+                data = data[:READ_BYTES]
+            room -= len(data)
             first = self.link.pieces(data, self._rng)
             came.append(data[:first] if first < len(data) else data)
             if first < len(data):
