@@ -15,6 +15,7 @@ from harness.errors import UsageError
 from harness.guarantees import derive
 from harness.nemesis import Package
 from harness.run import Test
+from harness.sim.links import Weather
 from harness.store import RunFolder
 from harness.system import System
 from harness.workload import Load, Workload, parse_options
@@ -22,12 +23,15 @@ from nemeses.compose import compose
 from nemeses.losses import losses_max
 from nemeses.rhythm import Rhythm
 
+WORLD = "sim."
+"""Options of a simulated world begin so."""
+
 ALWAYS = ("crash", "faults")
 """Checkers that judge every run, whatever its workload."""
 
 
-def parse_test(arguments: argparse.Namespace, seed: int) -> Test:
-    """Everything that decides a run.
+def parse_test(arguments: argparse.Namespace, seed: int, *, keep: bool = True) -> Test:
+    """Everything that decides a run. Without `keep` a simulated one leaves its history only.
 
     Raises:
         UsageError: names, options or combinations that cannot be.
@@ -36,6 +40,11 @@ def parse_test(arguments: argparse.Namespace, seed: int) -> Test:
         known = ", ".join(catalog.names("bugs")) or "there are none yet"
         raise UsageError(f"{arguments.bug!r} is none of the bugs: {known}")
     given, node_options = split_options(arguments.options)
+    if arguments.cluster != "sim" and (
+        own := [o for o in arguments.options if o.startswith(WORLD)]
+    ):
+        raise UsageError(f"-o {own[0]}: only --cluster sim has such a world")
+    weather(arguments.options)
     system: System = catalog.find("systems", arguments.system)()
     module = catalog.find("workloads", arguments.workload)
     concurrency = parse_concurrency(arguments.concurrency, arguments.nodes)
@@ -57,7 +66,7 @@ def parse_test(arguments: argparse.Namespace, seed: int) -> Test:
         workload=workload,
         system=system,
         package=package,
-        cluster=partial(make_cluster, arguments, system, node_options, seed, disk),
+        cluster=partial(make_cluster, arguments, system, node_options, seed, disk, keep=keep),
         contract=derive(workload.name, promises, arguments.contract),
         seed=seed,
         concurrency=concurrency,
@@ -100,6 +109,8 @@ def make_cluster(
     seed: int,
     disk: str,
     folder: RunFolder,
+    *,
+    keep: bool = True,
 ) -> Cluster:
     """The cluster that `--cluster` names, not started yet.
 
@@ -125,7 +136,7 @@ def make_cluster(
         case "sim":
             from harness.cluster.sim import SimCluster
 
-            return SimCluster(system, **common)
+            return SimCluster(system, **common, keep=keep)
         case other:
             raise AssertionError(f"argparse knows no cluster {other}")
 
@@ -167,7 +178,8 @@ def parse_concurrency(text: str, nodes: int) -> int:
 
 
 def split_options(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options of the workload and of the nodes; the latter have a dot in their key.
+    """Options of the workload and of the nodes; the latter have a dot in their key. Those of a
+    simulated world are `weather`'s.
 
     Raises:
         UsageError: one is not KEY=VALUE.
@@ -178,5 +190,31 @@ def split_options(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]
         key, equals, value = each.partition("=")
         if not equals or not key:
             raise UsageError(f"-o {each} is not KEY=VALUE, as in -o acks=1")
-        (nodes if "." in key else workload)[key] = value
+        if not key.startswith(WORLD):
+            (nodes if "." in key else workload)[key] = value
     return workload, nodes
+
+
+def weather(given: Sequence[str]) -> Weather:
+    """How links are in good order, from options like `sim.latency-us=500`.
+
+    Raises:
+        UsageError: an unknown one, or no number.
+    """
+    chosen = Weather()
+    for each in given:
+        key, _, value = each.partition("=")
+        if not key.startswith(WORLD):
+            continue
+        try:
+            match key.removeprefix(WORLD):
+                case "latency-us":
+                    mean_ns = round(float(value) * 1000)
+                    chosen = replace(chosen, least_ns=mean_ns // 4, mean_ns=mean_ns)
+                case "split":
+                    chosen = replace(chosen, split=float(value))
+                case other:
+                    raise UsageError(f"sim.{other} is none of sim.latency-us, sim.split")
+        except ValueError:
+            raise UsageError(f"-o {each}: {value!r} is no number") from None
+    return chosen

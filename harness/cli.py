@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from harness import catalog, doctor, judging, launch
 from harness.errors import AssayError, UsageError
+from harness.explore.command import explore_command, seed_range
 from harness.report import write_report
 from harness.sim.process import begin_again
 from harness.store import RunFolder
@@ -35,7 +36,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit status. Console script `assay`."""
     arguments = parser().parse_args(argv)
-    if argv is None and getattr(arguments, "cluster", None) == "sim":
+    if argv is None and getattr(arguments, "cluster", None) == "sim":  # explore, too
         begin_again()
     try:
         status: int = arguments.command(arguments)
@@ -64,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="assay", description=(__doc__ or "").partition("\n")[0])
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     _run_parser(commands.add_parser("run", help="run a workload on a cluster under faults"))
+    _explore_parser(commands.add_parser("explore", help="many short simulated runs, by seeds"))
     _check_parser(commands.add_parser("check", help="judge a recorded history again"))
     _up_parser(commands.add_parser("up", help="just run a cluster, until Ctrl-C"))
     _list_parser(commands.add_parser("list", help="what there is to choose from"))
@@ -108,6 +110,29 @@ def _run_parser(run: argparse.ArgumentParser) -> None:
     _option(run)
     _json(run)
     run.set_defaults(command=launch.run_command)
+
+
+def _explore_parser(explore: argparse.ArgumentParser) -> None:
+    explore.add_argument("workload", nargs="?", metavar="WORKLOAD", help="default: log")
+    explore.add_argument("--system", default="broker", help="a name or FILE:NAME (default: broker)")
+    explore.add_argument(
+        "--seeds", type=seed_range, default=range(100), metavar="A:B", help="default: 0:100"
+    )
+    explore.add_argument("--jobs", type=_positive(int), default=1, metavar="N", help="processes")
+    explore.add_argument(
+        "--fixed",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="do not draw this: a flag of run (nemesis, nodes, …) or an option",
+    )
+    explore.add_argument("--bug", help="plant this bug in the nodes (assay list bugs)")
+    explore.add_argument("--until-failure", action="store_true", help="stop at the first finding")
+    explore.add_argument("--time-limit", type=_positive(float), default=10.0, metavar="S")
+    explore.add_argument("--rate", type=_positive(float), default=50.0, help="operations a second")
+    explore.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
+    _json(explore)
+    explore.set_defaults(command=explore_command, cluster="sim")
 
 
 def _check_parser(check: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from harness import catalog, seeds
-from harness.arguments import make_cluster, parse_test, split_options
+from harness.arguments import make_cluster, parse_test, split_options, weather
 from harness.cluster.contract import Cluster
 from harness.errors import AssayError, UsageError
 from harness.index import write_index
@@ -124,7 +124,7 @@ def _ground(arguments: argparse.Namespace, seed: int) -> Iterator[tuple[Go, Call
     if arguments.cluster == "sim":
         if arguments.leave_running:
             raise UsageError("a simulated cluster ends with its run: leave out --leave-running")
-        with World(seed) as world:
+        with World(seed, weather(arguments.options)) as world:
             yield world.run, world.now_ns
     else:
         with asyncio.Runner() as runner:

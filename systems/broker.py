@@ -42,8 +42,20 @@ NODE_OPTIONS: Mapping[str, Any] = {
 FACTS = ("elections", "unclean_elections", "isr_shrinks", "isr_expands", "fences")
 
 
+SWARM: Mapping[str, Sequence[object]] = {
+    "broker.session.timeout.ms": [1000, 1500, 3000],
+    "controller.quorum.fetch.timeout.ms": [400, 600, 1500],
+    "replica.lag.time.max.ms": [800, 1500, 4000],
+    "replica.fetch.wait.max.ms": [50, 200, 500],
+    "log.segment.bytes": ["", "", 2000, 20000],
+}
+"""What exploration lets vary; empty for the default."""
+
+
 class Broker:
     """The system `broker`."""
+
+    SWARM = SWARM
 
     name = "broker"
     peer_ports: Sequence[str] = ("peer", "raft")

@@ -59,7 +59,6 @@ ENGINE = [*CONTRACTS, "harness.faults", "harness.store", "harness.run", "harness
 MAY_IMPORT: dict[str, list[str]] = {
     **dict.fromkeys(DATA, DATA),
     "harness.host": HOST,
-    "harness.sim": ["harness.sim", "harness.seeds", *HOST],
     "nodes": ["nodes", *HOST],
     "checkers": ["checkers", *DATA],
     "harness.workload": CONTRACTS,
@@ -86,7 +85,10 @@ MAY_IMPORT: dict[str, list[str]] = {
     # The top: these know every name.
     **{
         f"harness.{top}": ["harness", "nemeses", "workloads", "systems", "checkers"]
-        for top in ("cli", "launch", "judging", "arguments", "provenance", "catalog", "doctor")
+        for top in (
+            *("cli", "launch", "judging", "arguments", "provenance", "catalog", "doctor"),
+            "explore",
+        )
     },
 }
 

@@ -74,6 +74,18 @@ class Options(BaseOptions, frozen=True):
 
 
 READS = frozenset({"poll", "assign", "list-offsets"})
+SWARM = {
+    "acks": ["all"] * 8 + ["1", "0"],
+    "idempotence": ["", "", "", "false"],
+    "partitions": [1, 2, 4, 8],
+    "replication-factor": ["", "", "", 1, 2],
+    "min-insync-replicas": ["", "", "", 1],
+    "unclean": ["false"] * 9 + ["true"],
+    "flush-messages": ["", "", "", 1, 3],
+    "sends-per-op": [1, 1, 4],
+    "crash-clients-s": [0, 2, 5, 15],
+}
+"""What exploration lets vary; empty for the default."""
 CHECKS = {"log": log_checker.check}
 
 

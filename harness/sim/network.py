@@ -86,12 +86,12 @@ class Network:
         dark: hosts without power.
     """
 
-    def __init__(self, kernel: SimLoop, draws: Callable[..., Random]) -> None:
+    def __init__(self, kernel: SimLoop, draws: Callable[..., Random], weather: Weather) -> None:
         self._kernel = kernel  # answers for processes that are gone
         self.hosts: set[str] = set()
         self.dark: set[str] = set()
         self.listeners: dict[Address, Server] = {}
-        self.weather = Weather()
+        self.weather = weather
         self.links: dict[tuple[str, str], Link] = {}
         self._routes: dict[Address, str] = {}
         self._draws = draws

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from harness import seeds
 from harness.sim.clock import SimClock
+from harness.sim.links import Weather
 from harness.sim.loop import SimLoop
 from harness.sim.machine import Machine
 from harness.sim.network import Network
@@ -41,14 +42,14 @@ class World:
         machines: by name, in the order of their making.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, weather: Weather | None = None) -> None:
         self.seed = seed
         self.scheduler = Scheduler(self.draws("schedule"))
         clock = SimClock(self.scheduler)
         self._graves: list[tuple[SimLoop, list[asyncio.Task[Any]]]] = []
         network: Any = None
         kernel = SimLoop(self.scheduler, network, "kernel", clock, self.draws("kernel"))
-        self.network = Network(kernel, self.draws)
+        self.network = Network(kernel, self.draws, weather or Weather())
         self.harness = SimLoop(
             self.scheduler, self.network, "harness", clock, self.draws("harness")
         )

@@ -1,0 +1,168 @@
+"""`assay explore`: seeds from A to B, side by side; what is found is printed at once."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from harness import catalog
+from harness.errors import UsageError
+from harness.explore.campaign import Summary, results
+from harness.explore.drawing import draw
+from harness.explore.once import Job, Result
+from harness.explore.page import write_page
+from harness.report.text import WORD
+from harness.store import RunFolder
+
+LIVENESS_S = 30.0
+"""After healing, everybody must get something done within so much virtual time."""
+
+
+def explore_command(arguments: argparse.Namespace) -> int:
+    """Exit status: 1 if anything was found, else 4 if a run failed, 3 if one says nothing, 0."""
+    seeds = arguments.seeds
+    job = Job(run_arguments(arguments), fixed_of(arguments))
+    draw(job.base, seeds[0], job.fixed)  # wrong usage is said before anything starts
+    console = Console(stderr=True, quiet=arguments.json)
+    summary, began, interrupted = Summary(), time.monotonic(), False
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    shown: set[Any] = set()
+    try:
+        with bar:
+            task = bar.add_task("exploring", total=len(seeds))
+            for result in results(job, seeds, arguments.jobs):
+                summary.add(result)
+                bar.update(task, advance=1, description=f"{len(summary.failing)} failing")
+                if result.failed and not (result.kinds and result.kinds <= shown):
+                    shown |= result.kinds
+                    console.print(describe(result), markup=False, highlight=False)
+                if arguments.until_failure and result.found:
+                    break
+    except KeyboardInterrupt:
+        interrupted = True
+    took_s = time.monotonic() - began
+    folder = RunFolder.create(arguments.results, "explore")
+    shape = {
+        **summary.to_json(),
+        "seeds": [seeds[0], seeds[-1] + 1],
+        "took_s": round(took_s, 3),
+        "interrupted": interrupted,
+        "command": " ".join(["assay", *sys.argv[1:]]),
+    }
+    folder.save("summary.json", shape)
+    page = write_page(folder, shape)
+    if arguments.json:
+        print(json.dumps({**shape, "run": str(folder.path)}))
+    else:
+        print(tell(summary, took_s, interrupted))
+        print(f"  look:    {page}")
+    return summary.status or (3 if interrupted else 0)
+
+
+def run_arguments(arguments: argparse.Namespace) -> argparse.Namespace:
+    """What `assay run` would be told, of which the knobs are then drawn."""
+    from harness.cli import parser
+
+    bug = None
+    workload = arguments.workload
+    if arguments.bug:
+        bug = catalog.find("bugs", arguments.bug)
+        workload = workload or bug.workload
+    words = ["run", workload or "log", "--cluster", "sim", "--system", arguments.system]
+    words += ["--time-limit", str(arguments.time_limit), "--rate", str(arguments.rate)]
+    words += ["--results", str(arguments.results), "--liveness", str(LIVENESS_S)]
+    words += ["--bug", arguments.bug] if arguments.bug else []
+    if bug is not None:
+        for key, value in bug.options.items():
+            words += ["-o", f"{key}={value}"]
+    return parser().parse_args(words)
+
+
+def fixed_of(arguments: argparse.Namespace) -> Mapping[str, str]:
+    """The knobs that are not drawn: `--fixed`, and what a bug declares that it needs.
+
+    Raises:
+        UsageError: one is not KEY=VALUE.
+    """
+    fixed: dict[str, str] = {}
+    if arguments.bug:
+        bug = catalog.find("bugs", arguments.bug)
+        fixed |= {"nemesis": bug.nemesis, "nodes": "3"}
+        fixed |= {key: str(value) for key, value in getattr(bug, "fixed", {}).items()}
+        fixed |= {key: str(value) for key, value in bug.options.items()}
+    for each in arguments.fixed:
+        key, equals, value = each.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--fixed {each} is not KEY=VALUE, as in --fixed acks=1")
+        fixed[key] = value
+    return fixed
+
+
+def seed_range(text: str) -> Sequence[int]:
+    """`A:B`, without B; or one seed.
+
+    >>> seed_range("3:6"), seed_range("7")
+    (range(3, 6), range(7, 8))
+    """
+    first, colon, end = text.partition(":")
+    try:
+        chosen = range(int(first), int(end) if colon else int(first) + 1)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not A:B, as in 0:200") from None
+    if not chosen:
+        raise argparse.ArgumentTypeError(f"there is no seed in {text}")
+    return chosen
+
+
+def describe(result: Result) -> str:
+    """A failing seed for a person."""
+    word = WORD[result.outcome] if result.outcome is not None else "FAILED"
+    lines = [f"{word}  seed {result.seed}, {result.knobs.get('nemesis', '')}"]
+    seen = dict.fromkeys(name for name, _ in result.found)
+    for name in seen:
+        claims = [claim for found, claim in result.found if found == name]
+        more = f" (and {len(claims) - 1} more)" if len(claims) > 1 else ""
+        lines.append(f"  {name}: {claims[0]}{more}")
+    lines += [f"  doubt: {doubt}" for doubt in result.doubts[:3]]
+    if result.failure:
+        lines.append(f"  failure: {result.failure}")
+    if result.same is False:
+        lines.append("  warning: run again, it went another way; this is a bug of ours")
+    lines.append(f"  repeat:  {result.command}")
+    if result.folder is not None:
+        lines.append(f"  look:    {result.folder / 'report.html'}")
+    return "\n".join(lines)
+
+
+def tell(summary: Summary, took_s: float, interrupted: bool) -> str:
+    """The end of an exploration, for a person."""
+    counts = ", ".join(f"{n} {name}" for name, n in sorted(summary.outcomes.items()))
+    rate = summary.runs / took_s if took_s else 0.0
+    lines = [
+        f"{summary.runs} runs{' (interrupted)' if interrupted else ''}: {counts or 'none'}",
+        f"  time:    {summary.virtual_s:.0f} virtual seconds in {took_s:.1f} s, "
+        f"{rate:.1f} runs/s; {summary.acknowledged} operations acknowledged",
+        "  faults:  "
+        + (", ".join(f"{f} {n}" for f, n in sorted(summary.faults.items())) or "none"),
+    ]
+    for (anomaly, claim), runs in summary.kinds.items():
+        seeds = ", ".join(str(run.seed) for run in runs[:5]) + (", …" if len(runs) > 5 else "")
+        lines.append(
+            f"  found:   {anomaly}: {claim}\n           in {len(runs)} runs: seeds {seeds}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,152 @@
+"""One seed of an exploration: draw, run in a world, judge, and keep what failed.
+
+A run's history goes to a temporary folder and is thrown away when nothing was found. What failed is
+run again, whole, with logs and data and a report, in a run folder of its own: whether the second
+history is the first is looked at, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.arguments import parse_test, weather
+from harness.errors import AssayError
+from harness.explore.drawing import draw
+from harness.history import History
+from harness.launch import store_verdict
+from harness.op import KINDS, Kind
+from harness.progress import Silent
+from harness.run import Run
+from harness.sim.world import World
+from harness.spells import operations
+from harness.store import RunFolder
+from harness.verdict import Outcome, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What all seeds of an exploration share; picklable.
+
+    Attributes:
+        base: parsed arguments of `assay run`. fixed: knobs that are not drawn.
+    """
+
+    base: argparse.Namespace
+    fixed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one seed.
+
+    Attributes:
+        outcome: of the verdict; None if the run itself failed, which `failure` says.
+        found: (anomaly, claim) of each finding.
+        faults: how often each kind of fault was injected, and seen to work.
+        acknowledged: operations of clients that were ok.
+        folder: where a failing run was stored. same: whether running it again gave its history.
+        command: repeats it.
+    """
+
+    seed: int
+    outcome: Outcome | None
+    found: tuple[tuple[str, str], ...] = ()
+    doubts: tuple[str, ...] = ()
+    faults: Mapping[str, int] = field(default_factory=dict)
+    acknowledged: int = 0
+    took_s: float = 0.0
+    virtual_s: float = 0.0
+    failure: str | None = None
+    folder: Path | None = None
+    same: bool | None = None
+    knobs: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+
+    @property
+    def failed(self) -> bool:
+        return self.outcome is not Outcome.VALID
+
+    @property
+    def kinds(self) -> frozenset[tuple[str, str]]:
+        """Anomaly and claim without numbers: alike for what is probably one bug."""
+        return frozenset((name, re.sub(r"\d+", "#", claim)) for name, claim in self.found)
+
+
+def explore(job: Job, seed: int) -> Result:
+    """Run one seed. Never raises but for bugs of the harness and interrupts."""
+    began = time.perf_counter()
+    arguments, knobs = draw(job.base, seed, job.fixed)
+    with tempfile.TemporaryDirectory(prefix="assay-explore-", dir=_fast()) as scratch:
+        folder = RunFolder(Path(scratch))
+        run, verdict, virtual_s = play(arguments, seed, folder, keep=False)
+        history = folder.history.read_bytes() if folder.history.exists() else b""
+        told = _told(folder)
+    result = Result(
+        seed=seed,
+        outcome=None if run.failure is not None and not verdict.findings else verdict.outcome,
+        found=tuple((f.anomaly, f.claim) for f in verdict.findings),
+        doubts=verdict.doubts,
+        took_s=time.perf_counter() - began,
+        virtual_s=virtual_s,
+        failure=None if run.failure is None else str(run.failure),
+        knobs=knobs,
+        command=run.test.record["command"],
+        **told,
+    )
+    return _kept(result, arguments, history) if result.failed else result
+
+
+def play(
+    arguments: argparse.Namespace, seed: int, folder: RunFolder, *, keep: bool
+) -> tuple[Run, Verdict, float]:
+    """The run, its verdict, and the virtual seconds it took."""
+    test = parse_test(arguments, seed, keep=keep)
+    with World(seed, weather(arguments.options)) as world:
+        run = Run(test, folder, Silent(), world.now_ns)
+        try:
+            world.run(run.execute())
+        except AssayError as error:
+            doubt = f"the run failed: {error}"
+            return run, Verdict(Outcome.UNKNOWN, doubts=(doubt,)), world.now_ns() / 1e9
+        return run, run.judge(), world.now_ns() / 1e9
+
+
+def _told(folder: RunFolder) -> dict[str, Any]:
+    """Faults that were seen to work, and operations that were acknowledged."""
+    if not folder.history.exists():
+        return {}
+    history = History.load(folder.history)
+    acknowledged = int(((history.process >= 0) & (history.type == KINDS.index(Kind.OK))).sum())
+    return {"faults": dict(Counter(_injected(history))), "acknowledged": acknowledged}
+
+
+def _injected(history: History) -> Iterator[str]:
+    for begun, ended in operations(history):
+        effect = (ended.extra or {}).get("effect") if ended is not None else None
+        if isinstance(effect, dict) and effect.get("outcome") == "observed":
+            yield begun.f
+
+
+def _kept(result: Result, arguments: argparse.Namespace, history: bytes) -> Result:
+    """Run it again, whole, where it stays."""
+    folder = RunFolder.create(arguments.results, arguments.workload.rpartition("/")[2])
+    began = time.perf_counter()
+    run, verdict, _ = play(arguments, result.seed, folder, keep=True)
+    title = f"{run.test.workload.name} / {run.test.package.name} / sim, seed {result.seed}"
+    store_verdict(folder, verdict, title, time.perf_counter() - began)
+    again = folder.history.read_bytes() if folder.history.exists() else b""
+    shape = {name: getattr(result, name) for name in Result.__slots__}
+    return Result(**{**shape, "folder": folder.path, "same": again == history})
+
+
+def _fast() -> str | None:
+    """Memory rather than a disk, where there is some."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
