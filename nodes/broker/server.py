@@ -49,10 +49,10 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._server.connections.add(self)
+        self._server.connections[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server.connections.discard(self)
+        self._server.connections.pop(self, None)
         for task in self._pending:
             task.cancel()
         self._pending.clear()
@@ -179,7 +179,7 @@ class Listener:
     ) -> None:
         self._host, self.name, self._address = host, name, address
         self.handle, self.request_bytes_max = handle, bytes_max
-        self.connections: set[Connection] = set()
+        self.connections: dict[Connection, None] = {}  # in the order in which they were made
         self._server: Any = None
 
     async def bind(self) -> None:

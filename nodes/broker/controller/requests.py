@@ -36,7 +36,7 @@ class Requests:
         self._opening = asyncio.Lock()
         self._sequence = 0
         self._pending: set[int] = set()
-        self._asked: set[tuple[int, asyncio.Timeout]] = set()  # whom, and how long yet
+        self._asked: dict[asyncio.Timeout, int] = {}  # how long yet, and whom, in order
         raft.on_role(self._on_role)
         raft.rpc("propose", self._on_propose)
         raft.rpc("open-session", self._on_open_session)
@@ -109,18 +109,18 @@ class Requests:
             raise Unavailable("the controller quorum has no leader now")
         try:
             async with asyncio.timeout(None) as patience:
-                self._asked.add((leader, patience))
+                self._asked[patience] = leader
                 try:
                     return _decode(await self._raft.call(leader, method, payload, timeout_s))
                 finally:
-                    self._asked.discard((leader, patience))
+                    del self._asked[patience]
         except TimeoutError:
             raise TimedOut(f"node {leader} did not answer before another one led") from None
 
     def _on_role(self, role: Role, term: int, leader: int | None) -> None:
         """Whoever led before may be stopped, and its answer is not worth waiting for."""
         now = asyncio.get_running_loop().time()
-        for asked, patience in self._asked:
+        for patience, asked in self._asked.items():
             if leader not in (None, asked) and not patience.expired():
                 patience.reschedule(now)
 
