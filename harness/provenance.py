@@ -59,6 +59,7 @@ def command(arguments: argparse.Namespace, seed: int) -> str:
         "--disk": arguments.disk,
         "--bug": arguments.bug,
         "--liveness": arguments.liveness,
+        "--tape": arguments.tape,
         "--seed": seed,
     }
     for flag, value in flags.items():

@@ -55,6 +55,10 @@ class System(Protocol):
         """Whether the node serves. Called again and again until a deadline; must not hang."""
         ...
 
+    async def inspect(self, cluster: Cluster, node: str) -> Any:
+        """What one node tells of itself, as JSON; None if it does not answer. May be left out."""
+        ...
+
     async def view(self, cluster: Cluster) -> View:
         """Who leads what, as far as the nodes that answer now can tell."""
         ...

@@ -84,7 +84,7 @@ def explore(job: Job, seed: int) -> Result:
     """Run one seed. Never raises but for bugs of the harness and interrupts."""
     began = time.perf_counter()
     arguments, knobs = draw(job.base, seed, job.fixed)
-    with tempfile.TemporaryDirectory(prefix="assay-explore-", dir=_fast()) as scratch:
+    with tempfile.TemporaryDirectory(prefix="assay-explore-", dir=fast()) as scratch:
         folder = RunFolder(Path(scratch))
         run, verdict, virtual_s = play(arguments, seed, folder, keep=False)
         history = folder.history.read_bytes() if folder.history.exists() else b""
@@ -147,6 +147,6 @@ def _kept(result: Result, arguments: argparse.Namespace, history: bytes) -> Resu
     return Result(**{**shape, "folder": folder.path, "same": again == history})
 
 
-def _fast() -> str | None:
+def fast() -> str | None:
     """Memory rather than a disk, where there is some."""
     return "/dev/shm" if Path("/dev/shm").is_dir() else None

@@ -1,0 +1,146 @@
+"""`assay replay RUN`: a stored run again, and whether it is the same.
+
+A simulated run is decided by its options and its seed, so that its history comes again byte for
+byte, or one of the two was made by another commit. On real clusters the tape of the run is played:
+the same operations and faults at the same times, as far as chance allows; what comes of them may
+differ.
+
+`--until OP` stops there: the nodes' states and the ends of their logs are shown and stored as they
+are then, before anything heals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shlex
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.arguments import parse_concurrency, parse_test, weather
+from harness.errors import UsageError
+from harness.history import History
+from harness.launch import store_verdict
+from harness.op import Op
+from harness.run import Run
+from harness.sim.world import World
+from harness.store import RunFolder
+from harness.tape import Tape
+
+
+@dataclass(slots=True)
+class Stopper:
+    """A `Progress` that ends the run at an operation, with a look at every node."""
+
+    until: int | None = None
+    run: Run | None = None
+    states: dict[str, Any] = field(default_factory=dict)
+    looking: asyncio.Task[None] | None = None
+
+    def phase(self, name: str) -> None:
+        pass
+
+    def event(self, op: Op) -> None:
+        if op.index == self.until and self.run is not None:
+            self.looking = asyncio.ensure_future(self._look())
+            self.run.interrupt(f"--until {self.until}")
+
+    async def _look(self) -> None:
+        assert self.run is not None
+        self.states = await self.run.states()
+
+
+def replay_command(arguments: argparse.Namespace) -> int:
+    """Exit status: 0 the same history (or, on real clusters, the same verdict), 1 another."""
+    folder = RunFolder.find(arguments.run)
+    told = arguments_of(folder)
+    simulated = told.cluster == "sim"
+    into = RunFolder.create(arguments.results or folder.path.parent.parent, "replay")
+    if not simulated and told.tape is None:
+        tape = Tape.of(
+            History.load(folder.history), parse_concurrency(told.concurrency, told.nodes)
+        )
+        (into.path / "tape.json").write_bytes(tape.dump())
+        told.tape = into.path / "tape.json"
+    stopper = Stopper(arguments.until)
+    began = time.monotonic()
+    test = parse_test(told, told.seed)
+    if simulated:
+        with World(told.seed, weather(told.options)) as world:
+            run = stopper.run = Run(test, into, stopper, world.now_ns)
+            world.run(run.execute())
+    else:
+        run = stopper.run = Run(test, into, stopper)
+        asyncio.run(run.execute())
+    verdict = run.judge()
+    title = f"replay of {test.workload.name} / {test.package.name} / {told.cluster}"
+    store_verdict(into, verdict, f"{title}, seed {told.seed}", time.monotonic() - began)
+    shape: dict[str, Any] = {"run": str(into.path), "of": str(folder.path)}
+    if simulated:
+        difference = first_difference(folder.history, into.history, arguments.until)
+        same = difference is None
+        shape |= {"identical": same, "difference": difference}
+    else:
+        before = folder.load("verdict.json")
+        same = before.get("valid") == verdict.outcome.json
+        shape |= {"identical": None, "same verdict": same, "best effort": True}
+    if arguments.until is not None:
+        shape["states"] = stopper.states
+        into.save("states.json", stopper.states)
+    print(json.dumps(shape, default=str) if arguments.json else _said(shape, arguments.until))
+    return 0 if same else 1
+
+
+def arguments_of(folder: RunFolder) -> argparse.Namespace:
+    """What `assay run` was told, from the command that the run's folder has stored.
+
+    Raises:
+        UsageError: it has stored none.
+    """
+    from harness.cli import parser
+
+    command = folder.load("test.json").get("command")
+    if not isinstance(command, str):
+        raise UsageError(f"{folder.path} does not say by which command it was made")
+    told = parser().parse_args(shlex.split(command)[1:])
+    told.json = True
+    return told
+
+
+def first_difference(one: Path, other: Path, until: int | None = None) -> str | None:
+    """Where two histories part; None if they are the same, up to an operation."""
+    with one.open("rb") as before, other.open("rb") as after:
+        number = 0
+        while until is None or number < until:
+            first, second = before.readline(), after.readline()
+            if first != second:
+                return f"op {number}: {_short(first)} was, {_short(second)} is"
+            if not first:
+                return None
+            number += 1
+    return None
+
+
+def _short(line: bytes) -> str:
+    return line.decode(errors="replace").strip()[:300] or "(nothing)"
+
+
+def _said(shape: Mapping[str, Any], until: int | None) -> str:
+    upto = "" if until is None else f", up to op {until}"
+    if shape["identical"]:
+        first = f"IDENTICAL  the history is the same, byte for byte{upto}"
+    elif shape["identical"] is None:
+        word = "SAME" if shape["same verdict"] else "ANOTHER"
+        first = f"{word} VERDICT  the tape was played on a real cluster, as well as that goes"
+    else:
+        first = f"DIFFERENT  {shape['difference']}"
+    lines = [first]
+    for node, state in shape.get("states", {}).items():
+        lines.append(f"  {node}, {state['process']}: {json.dumps(state['state'])}")
+        lines += [f"    {line}" for line in state.get("log", ())]
+    lines.append(f"  look:    {shape['run']}/report.html")
+    return "\n".join(lines)
