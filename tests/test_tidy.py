@@ -53,9 +53,10 @@ CONTRACTS = [
     *DATA,
     *["harness.workload", "harness.client", "harness.nemesis", "harness.checker", "harness.system"],
     *["harness.generator", "harness.cluster.contract", "harness.threads"],
-    "harness.host.contract",
+    *["harness.host.contract", "harness.tape"],
 ]
 ENGINE = [*CONTRACTS, "harness.faults", "harness.store", "harness.run", "harness.interpreter"]
+ENGINE += ["harness.activations"]
 MAY_IMPORT: dict[str, list[str]] = {
     **dict.fromkeys(DATA, DATA),
     "harness.host": HOST,
@@ -67,6 +68,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     "harness.checker": CONTRACTS,
     "harness.system": CONTRACTS,
     "harness.threads": CONTRACTS,
+    "harness.tape": CONTRACTS,
     "harness.generator": CONTRACTS,
     "harness.cluster.contract": CONTRACTS,
     "workloads": ["workloads", "checkers", *CONTRACTS],
@@ -76,6 +78,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     "harness.workers": CONTRACTS,
     "harness.faults": CONTRACTS,
     "harness.store": CONTRACTS,
+    "harness.activations": CONTRACTS,
     "harness.run": ENGINE,
     "harness.sim": [*CONTRACTS, "harness.host", "harness.sim"],
     "harness.cluster": [*CONTRACTS, "harness.cluster", "harness.sim"],
@@ -84,10 +87,10 @@ MAY_IMPORT: dict[str, list[str]] = {
     "harness.index": [*CONTRACTS, "harness.store"],
     # The top: these know every name.
     **{
-        f"harness.{top}": ["harness", "nemeses", "workloads", "systems", "checkers"]
+        f"harness.{top}": ["harness", "nemeses", "workloads", "systems", "checkers", "nodes.bugs"]
         for top in (
             *("cli", "launch", "judging", "arguments", "provenance", "catalog", "doctor"),
-            "explore",
+            *("explore", "testing"),
         )
     },
 }
