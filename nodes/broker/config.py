@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from nodes import bugs
 from nodes.broker.configs import (
     BROKER_SYNONYMS,
     CLUSTER_CONFIGS,
@@ -54,6 +55,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
         peers: other node → "peer" or "raft" → the address by which this node reaches it.
         peer_advertised: other node → listener → address, for metadata answers.
         data: the folder that is this node's disk. disk: "real" or "volatile".
+        bug: the name of a bug to be planted (`nodes.bugs`); none if empty.
     """
 
     node: str
@@ -67,6 +69,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     disk: str = "real"
     options: dict[str, Any] = {}
     python: str = ""
+    bug: str = ""
 
     @staticmethod
     def parse(data: bytes) -> NodeConfig:
@@ -82,6 +85,8 @@ class NodeConfig(msgspec.Struct, frozen=True):
         """Raises ConfigError for what cannot be."""
         if self.disk not in ("real", "volatile"):
             raise ConfigError(f"disk is {self.disk!r}, neither real nor volatile")
+        if self.bug and self.bug not in bugs.names():
+            raise ConfigError(f"there is no bug {self.bug!r}")
         ids = [self.id, *self.peer_ids.values()]
         if len(set(ids)) != len(ids):
             raise ConfigError(f"two nodes have the id {self.id}")

@@ -16,46 +16,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
 
 from harness.host.contract import Disk, Host
 from nodes.broker.admin import Admin
-from nodes.broker.api import cluster, configs, fetch, groups, offsets, produce, producers, topics
-from nodes.broker.api.context import PEER, Context, Handler
+from nodes.broker.api.context import PEER, Context
 from nodes.broker.config import NodeConfig
 from nodes.broker.controller.commands import Fence
-from nodes.broker.controller.controller import Controller
 from nodes.broker.errors import BrokerError
 from nodes.broker.metadata import MetadataImage
 from nodes.broker.metrics import Metrics
+from nodes.broker.parts import PARTS, Parts, parts_of
 from nodes.broker.producer_ids import ProducerIds
-from nodes.broker.replicas import Replicas
 from nodes.broker.server import Listener
 from nodes.broker.wire import Malformed, Request, encode_response
 
 MARKER = "clean-shutdown"
 HAND_OVER_S = 1.0
 """How long a node that ends waits for the controller, which may be gone."""
-
-HANDLERS: Mapping[str, Handler] = {
-    "ApiVersions": cluster.api_versions,
-    "CreatePartitions": topics.create_partitions,
-    "CreateTopics": topics.create_topics,
-    "DeleteRecords": offsets.delete_records,
-    "DeleteTopics": topics.delete_topics,
-    "DescribeCluster": cluster.describe_cluster,
-    "DescribeConfigs": configs.describe_configs,
-    "Fetch": fetch.fetch,
-    "FindCoordinator": cluster.find_coordinator,
-    "IncrementalAlterConfigs": configs.incremental_alter_configs,
-    "InitProducerId": producers.init_producer_id,
-    "ListOffsets": offsets.list_offsets,
-    "Metadata": cluster.metadata,
-    "OffsetCommit": groups.offset_commit,
-    "OffsetFetch": groups.offset_fetch,
-    "OffsetForLeaderEpoch": offsets.offset_for_leader_epoch,
-    "Produce": produce.produce,
-}
 
 FOR_PEERS = frozenset({"ApiVersions", "Fetch", "ListOffsets", "OffsetForLeaderEpoch"})
 """What is served on the listener of the brokers, who know each other by their configuration."""
@@ -68,10 +45,12 @@ class NodeFailed(Exception):
 class Node:
     """One broker process."""
 
-    def __init__(self, host: Host, config: NodeConfig, *, clean: bool) -> None:
-        self._host, self._config = host, config
-        controller = Controller(host, config, clean=clean)
-        replicas = Replicas(host, config, controller)
+    def __init__(
+        self, host: Host, config: NodeConfig, *, clean: bool, parts: Parts = PARTS
+    ) -> None:
+        self._host, self._config, self._handlers = host, config, parts.handlers
+        controller = parts.new_controller(host, config, clean=clean)
+        replicas = parts.new_replicas(host, config, controller)
         ids = ProducerIds(controller)
         self.context = Context(host, config, controller, replicas, ids, Metrics())
         bytes_max = config.ms("socket.request.max.bytes")
@@ -132,7 +111,7 @@ class Node:
             raise Malformed(f"{api} v{request.version} is not served")
         clock = self._host.clock
         began_ns = clock.monotonic_ns()
-        answer = await HANDLERS[api](self.context, request, listener)
+        answer = await self._handlers[api](self.context, request, listener)
         self.context.metrics.answered(api, (clock.monotonic_ns() - began_ns) / 1e9)
         return None if answer is None else encode_response(request, answer)
 
@@ -154,7 +133,7 @@ async def run(host: Host, config: NodeConfig) -> None:
     """
     clean = await take_marker(host.disk)
     host.log("node.starting", id=config.id, clean=clean)
-    node = Node(host, config, clean=clean)
+    node = Node(host, config, clean=clean, parts=parts_of(host, config.bug))
     try:
         await node.start()
         host.log("node.started", id=config.id)

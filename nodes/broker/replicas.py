@@ -48,9 +48,15 @@ class Replicas:
         config: NodeConfig,
         controller: Controller,
         connect: Connect = PeerConnection.open,
+        *,
+        partition: type[Partition] = Partition,
+        log: type[Log] = Log,
+        fetcher: type[Fetcher] = Fetcher,
+        wishes: type[Wishes] = Wishes,
     ) -> None:
         self._host, self._config, self._controller = host, config, controller
         self._connect = connect
+        self._new_partition, self._new_log, self._new_fetcher = partition, log, fetcher
         self.partitions: dict[Key, Partition] = {}
         self._watermarks = Watermarks(host.disk)
         self._fetchers: dict[int, Fetcher] = {}
@@ -58,7 +64,7 @@ class Replicas:
         self._leaving: dict[Key, list[Partition]] = {}
         self._unusable: dict[Key, int] = {}  # at which partition epoch it could not be opened
         self._tasks: set[asyncio.Task[None]] = set()
-        self.wishes = Wishes(host, config, controller, self._spawn)
+        self.wishes = wishes(host, config, controller, self._spawn)
         self._swept = False
 
     async def start(self) -> None:
@@ -190,7 +196,7 @@ class Replicas:
                 state, log = opened
                 now = self._wanted(key)
                 hw = self._watermarks.of(state, log)
-                partition = Partition(self._host, self._config.id, state, log, hw)
+                partition = self._new_partition(self._host, self._config.id, state, log, hw)
                 partition.on_offline = self.wishes.withdraw
                 if now is None or now.topic_id != state.topic_id:
                     self._leaving.setdefault(key, []).append(partition)
@@ -213,7 +219,7 @@ class Replicas:
         """None if what was there had to go first. Raises Damaged, OSError."""
         folder = f"{LOGS}/{_folder(key)}"
         try:
-            log = await Log.open(
+            log = await self._new_log.open(
                 self._host.disk,
                 folder,
                 self._log_config(key[0]),
@@ -293,7 +299,7 @@ class Replicas:
         for leader in by_leader:
             if leader not in self._fetchers and leader in ids:
                 address = self._config.peers[ids[leader]]["peer"]
-                self._fetchers[leader] = Fetcher(
+                self._fetchers[leader] = self._new_fetcher(
                     self._host, self._config, self._controller, self._connect, leader, address
                 )
         for leader, fetcher in self._fetchers.items():

@@ -260,11 +260,14 @@ class Core:
         if pre:
             self._campaign(pre=False)
             return
-        self._leading = Leading(self, self._peers())
+        self._leading = self._new_leading()
         self._set_role(Role.LEADER, self.id)
         # Only an entry of its own term tells a leader what is committed (§5.4.2, §8).
         self._append_own(b"", 0, 0, None)
         self._leading.replicate()
+
+    def _new_leading(self) -> Leading:
+        return Leading(self, self._peers())
 
     def _become_follower(self, term: int, leader: int | None) -> None:
         if term > self.term:

@@ -60,7 +60,8 @@ def timing(patience_s: float, election_s: float) -> Config:
 
 
 class RaftNode:
-    """See the module. `bind` is where to listen; `peers` how the others are reached, by id.
+    """See the module. `bind` is where to listen; `peers` how the others are reached, by id;
+    `core` and `storage` what it is made of.
 
     Attributes:
         failure: why it works no more; None while it does.
@@ -76,13 +77,16 @@ class RaftNode:
         machine: StateMachine,
         *,
         config: Config | None = None,
+        core: type[Core] = Core,
+        storage: type[Storage] = Storage,
     ) -> None:
         self._host, self.id = host, id
         self._voters = sorted({id, *peers})
         self._config = config or Config()
-        self._storage = Storage(host.disk, folder)
+        self._storage = storage(host.disk, folder)
         self._transport = Transport(host, id, peers, bind)
         self._applied = Applied(machine)
+        self._new_core = core
         self._core: Core | None = None
         self._work = asyncio.Event()
         self._ticked_ns = 0  # up to when the core knows that time has passed
@@ -107,7 +111,7 @@ class RaftNode:
         await storage.open()
         if storage.snapshot.index:
             self._applied.restore(storage.snapshot)
-        self._core = Core(
+        self._core = self._new_core(
             self.id,
             self._voters,
             # Nodes that were given one seed must not draw the same time-outs for ever.

@@ -35,8 +35,10 @@ from nodes.broker.controller.machine import Machine
 from nodes.broker.controller.requests import CALL_TIMEOUT_S, Requests
 from nodes.broker.errors import BrokerError
 from nodes.broker.metadata import MetadataImage, PartitionState
+from nodes.raft.core import Core
 from nodes.raft.node import NotLeader, RaftNode, timing
 from nodes.raft.ready import Role
+from nodes.raft.storage import Storage
 
 Subscriber = Callable[[MetadataImage, MetadataImage], None]
 
@@ -58,10 +60,19 @@ class Controller:
         broker_epoch: of this process' registration; 0 before it.
     """
 
-    def __init__(self, host: Host, config: NodeConfig, *, clean: bool) -> None:
+    def __init__(
+        self,
+        host: Host,
+        config: NodeConfig,
+        *,
+        clean: bool,
+        machine: type[Machine] = Machine,
+        core: type[Core] = Core,
+        storage: type[Storage] = Storage,
+    ) -> None:
         self._host, self._config, self._clean = host, config, clean
         self._defaults = cluster_defaults(config.options)
-        self._machine = Machine()
+        self._machine = machine()
         self._machine.on_change = self._changed
         self._raft = RaftNode(
             host,
@@ -74,6 +85,8 @@ class Controller:
                 config.ms("controller.quorum.fetch.timeout.ms") / 1000,
                 config.ms("controller.quorum.election.timeout.ms") / 1000,
             ),
+            core=core,
+            storage=storage,
         )
         self._requests = Requests(host, self._raft)
         self._session_s = config.ms("broker.session.timeout.ms") / 1000

@@ -61,7 +61,7 @@ class Machine:
         old = self.image
         try:
             command = msgspec.msgpack.decode(entry.command, type=AnyCommand)
-            new, result = apply(old, command, index, entry.seed)
+            new, result = self.change(old, command, index, entry.seed)
             answer: list[Any] = ["ok", msgspec.to_builtins(result), index]
         except BrokerError as error:
             new, answer = old, ["error", int(error.code), str(error)]
@@ -71,6 +71,12 @@ class Machine:
         if new is not old:
             self.on_change(old, self.image)
         return answer
+
+    def change(
+        self, image: MetadataImage, command: AnyCommand, index: int, seed: int
+    ) -> tuple[MetadataImage, Any]:
+        """See `apply`."""
+        return apply(image, command, index, seed)
 
     def snapshot(self) -> bytes:
         return self.image.dump()

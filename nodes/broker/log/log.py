@@ -83,8 +83,9 @@ class Log:
 
     # -- life --------------------------------------------------------------------------------
 
-    @staticmethod
+    @classmethod
     async def open(
+        cls,
         disk: Disk,
         folder: str,
         config: LogConfig | None = None,
@@ -103,7 +104,7 @@ class Log:
             await disk.fsync_dir(PurePath(folder).parent)
         if topic_id is not None:
             await claim(disk, folder, topic_id)
-        log = Log(disk, folder, config or LogConfig(), now_ms)
+        log = cls(disk, folder, config or LogConfig(), now_ms)
         try:
             await log._recover()
         except CorruptBatch as error:  # among what was durable, and is read for its headers only

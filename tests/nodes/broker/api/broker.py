@@ -18,8 +18,8 @@ from nodes.broker.api.context import Context
 from nodes.broker.config import NodeConfig
 from nodes.broker.controller.commands import CreateTopic
 from nodes.broker.metrics import Metrics
-from nodes.broker.node import HANDLERS
 from nodes.broker.partition import Partition
+from nodes.broker.parts import HANDLERS
 from nodes.broker.producer_ids import ProducerIds
 from nodes.broker.replicas import Replicas
 from nodes.broker.wire import APIS, Api, decode_request, encode_response

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nodes.broker.node import HANDLERS
+from nodes.broker.parts import HANDLERS
 from nodes.broker.server import Disconnect
 from nodes.broker.wire import Malformed, Request, decode_request, encode_response
 from tests.nodes.broker.api.broker import Broker

@@ -10,7 +10,7 @@ import pytest
 
 from nodes.broker.controller.commands import Fence
 from nodes.broker.errors import Code
-from nodes.broker.node import HANDLERS
+from nodes.broker.parts import HANDLERS
 from nodes.broker.wire import APIS, decode_request, encode_response
 from tests.nodes.broker.api.broker import FOLLOWER, ME, NAMES, OTHER, Broker
 

@@ -34,8 +34,8 @@ from nodes.broker.controller.machine import Machine
 from nodes.broker.errors import BrokerError, Code
 from nodes.broker.metadata import MetadataImage, PartitionState
 from nodes.broker.metrics import Metrics
-from nodes.broker.node import HANDLERS
 from nodes.broker.partition import Partition
+from nodes.broker.parts import HANDLERS
 from nodes.broker.replicas import Replicas
 from nodes.broker.wire import APIS, Api, decode_request, encode_response
 from nodes.raft.messages import Entry

@@ -1,0 +1,39 @@
+"""The bug zoo: brokers that break one promise each, so that the harness can show that it finds it.
+
+A bug replaces parts of a node (`nodes.broker.parts`); see `nodes.bugs.bug`. One module a family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nodes.bugs.bug import Bug
+
+FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "replication": (
+        "ack-before-replication",
+        "hw-on-append",
+        "reads-past-hw",
+        "timeout-as-success",
+        "stale-leader-acks",
+    ),
+    "producers": ("producers-lost-on-fail-over",),
+    "log": ("ack-before-fsync", "recovery-cuts-too-much"),
+}
+
+
+def names() -> list[str]:
+    """All bugs; nothing is loaded for it."""
+    return [name for family in FAMILIES.values() for name in family]
+
+
+def find(name: str) -> Bug:
+    """Raises KeyError: there is none of that name."""
+    for family, members in FAMILIES.items():
+        if name in members:
+            bugs: Mapping[str, Bug] = import_module(f"nodes.bugs.{family}").BUGS
+            return bugs[name]
+    raise KeyError(name)
