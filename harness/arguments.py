@@ -36,16 +36,13 @@ def parse_test(arguments: argparse.Namespace, seed: int, *, keep: bool = True) -
     Raises:
         UsageError: names, options or combinations that cannot be.
     """
-    if arguments.bug:
-        known = ", ".join(catalog.names("bugs")) or "there are none yet"
-        raise UsageError(f"{arguments.bug!r} is none of the bugs: {known}")
     given, node_options = split_options(arguments.options)
     if arguments.cluster != "sim" and (
         own := [o for o in arguments.options if o.startswith(WORLD)]
     ):
         raise UsageError(f"-o {own[0]}: only --cluster sim has such a world")
     weather(arguments.options)
-    system: System = catalog.find("systems", arguments.system)()
+    system = find_system(arguments.system, arguments.bug)
     module = catalog.find("workloads", arguments.workload)
     concurrency = parse_concurrency(arguments.concurrency, arguments.nodes)
     load = Load(arguments.nodes, concurrency, arguments.rate, seed)
@@ -74,8 +71,26 @@ def parse_test(arguments: argparse.Namespace, seed: int, *, keep: bool = True) -
         time_limit_s=arguments.time_limit,
         leave_running=arguments.leave_running,
         liveness_s=arguments.liveness,
+        bug=arguments.bug,
         record=provenance.record(arguments, seed, disk, package, workload),
     )
+
+
+def find_system(name: str, bug: str | None) -> System:
+    """The system, with a bug planted if one is named.
+
+    Raises:
+        UsageError: there is no such system or bug, or its nodes are none of ours.
+    """
+    make = catalog.find("systems", name)
+    if not bug:
+        system: System = make()
+        return system
+    catalog.find("bugs", bug)
+    if not getattr(make, "own", False):
+        raise UsageError(f"--bug {bug}: bugs can be planted in this project's own nodes only")
+    planted: System = make(bug=bug)
+    return planted
 
 
 def virtual(system: System, library: str | None) -> str:

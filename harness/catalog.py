@@ -7,6 +7,7 @@ Explicit dictionaries for our own; entry points (`assay.workloads`, `assay.nemes
     workload  a module (or object) with `Options`, `workload` and `CHECKS`; see `harness.workload`
     nemesis   a function Rhythm → Package; see `harness.nemesis`
     checker   a function (History, Contract) → Verdict; see `harness.checker`
+    bug       a `nodes.bugs.bug.Bug`
     system    a class without arguments that is a `harness.system.System`
 """
 
@@ -16,12 +17,14 @@ import importlib.util
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
+from nodes import bugs
 
 Load = Callable[[], Any]
 
@@ -57,7 +60,7 @@ OWN: Mapping[str, Mapping[str, Load]] = {
     "systems": {
         "broker": _attribute("systems.broker", "Broker"),
     },
-    "bugs": {},
+    "bugs": {name: partial(bugs.find, name) for name in bugs.names()},
 }
 
 
@@ -87,7 +90,12 @@ def find(kind: str, name: str) -> Any:
 
 def describe(kind: str) -> list[dict[str, str]]:
     """Name and first sentence of everything of a kind, even of what cannot be loaded."""
-    return [{"name": name, "about": _about_or_why_not(kind, name)} for name in names(kind)]
+    return [_describe(kind, name) for name in names(kind)]
+
+
+def _describe(kind: str, name: str) -> dict[str, str]:
+    about = {"name": name, "about": _about_or_why_not(kind, name)}
+    return {**about, **find(kind, name).to_json()} if kind == "bugs" else about
 
 
 def _about_or_why_not(kind: str, name: str) -> str:
@@ -113,7 +121,7 @@ def _load(entry: EntryPoint) -> Any:
 
 
 def _about(thing: Any) -> str:
-    text = thing.__doc__ or ""
+    text = getattr(thing, "mechanism", None) or thing.__doc__ or ""
     if callable(thing) and not text:
         text = sys.modules[thing.__module__].__doc__ or ""
     return text.strip().partition("\n")[0]

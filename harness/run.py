@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 from harness import generator as gen
 from harness import seeds
+from harness.activations import activations
 from harness.checker import judge
 from harness.client import Endpoint
 from harness.cluster.contract import Cluster, NodeState
@@ -57,6 +58,7 @@ class Test:
         contract: what the run's options promise.
         liveness_s: how long it may take after healing until everybody makes progress; None if
             nobody asks.
+        bug: what is planted in the nodes, if anything.
         record: what `test.json` says besides: options as given, versions, the command.
     """
 
@@ -72,6 +74,7 @@ class Test:
     op_timeout_s: float = 10.0
     liveness_s: float | None = None
     leave_running: bool = False
+    bug: str | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -159,7 +162,12 @@ class Run:
             doubt = f"the run was interrupted ({self.interrupted}) before anything was recorded"
             return Verdict(Outcome.UNKNOWN, doubts=(doubt,))
         self.progress.phase("check")
+        if self.test.bug:
+            told = activations(self._cluster.log(node) for node in self._cluster.nodes)
+            self._stats["bug"] = {"name": self.test.bug, "activations": told}
         verdict = check(self.folder, self.test.workload, self.test.contract, self._stats)
+        if self.test.bug and not self._stats["bug"]["activations"]:
+            verdict = verdict.doubted(f"the bug {self.test.bug} was not exercised")
         if self.failure is not None:
             verdict = verdict.doubted(f"the run failed: {self.failure}")
         if self.interrupted is not None:

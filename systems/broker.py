@@ -53,7 +53,10 @@ SWARM: Mapping[str, Sequence[object]] = {
 
 
 class Broker:
-    """The system `broker`."""
+    """The system `broker`. `bug` is planted in its nodes."""
+
+    def __init__(self, bug: str = "") -> None:
+        self._bug = bug
 
     SWARM = SWARM
 
@@ -65,14 +68,14 @@ class Broker:
     def command(self, spec: NodeSpec) -> Command:
         path = f"{spec.data}/node.json"
         return Command(
-            argv=[spec.python, "-m", "nodes.broker", path], files={path: _configuration(spec)}
+            argv=[spec.python, "-m", "nodes.broker", path], files={path: self._configuration(spec)}
         )
 
     def program(self, spec: NodeSpec) -> Program:
         from nodes.broker.config import NodeConfig
         from nodes.broker.node import run  # the schemas take a while to load
 
-        return partial(run, config=NodeConfig.parse(_configuration(spec)))
+        return partial(run, config=NodeConfig.parse(self._configuration(spec)))
 
     async def ready(self, cluster: Cluster, node: str) -> bool:
         health = await http.get_json(cluster.admin(node), "/health")
@@ -110,10 +113,10 @@ class Broker:
     def stats(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> Mapping[str, Any]:
         return {name: after.get(name, 0) - before.get(name, 0) for name in FACTS}
 
-
-def _configuration(spec: NodeSpec) -> bytes:
-    """What the node is told, as JSON."""
-    return msgspec.json.encode({**asdict(spec), "options": {**NODE_OPTIONS, **spec.options}})
+    def _configuration(self, spec: NodeSpec) -> bytes:
+        """What the node is told, as JSON."""
+        told = {**asdict(spec), "options": {**NODE_OPTIONS, **spec.options}}
+        return msgspec.json.encode({**told, "bug": self._bug} if self._bug else told)
 
 
 def _leaders(answers: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, int]:
