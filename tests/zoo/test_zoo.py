@@ -5,6 +5,7 @@ The table of docs/zoo.md is what `assay list bugs --json` prints.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,11 @@ def test_a_planted_bug_is_found_as_what_it_is(name: str, tmp_path: Path) -> None
     assert verdict.stats["bug"]["activations"] > 0
     honest = run(tmp_path, bug, seed, planted=False)
     assert honest.outcome is Outcome.VALID, (honest.anomalies(), honest.doubts)
+
+
+@pytest.mark.parametrize("seed", range(100, 120))
+def test_nothing_is_found_in_an_honest_broker(seed: int, tmp_path: Path) -> None:
+    any_bug = bugs.find("stale-leader-acks")
+    nemesis = ("kill,partition", "power", "pause,kill", "partition,links")[seed % 4]
+    verdict = run(tmp_path, replace(any_bug, nemesis=nemesis), seed, planted=False)
+    assert verdict.outcome is Outcome.VALID, (verdict.anomalies(), verdict.doubts)
