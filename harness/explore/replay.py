@@ -5,6 +5,7 @@ byte, or one of the two was made by another commit. On real clusters the tape of
 the same operations and faults at the same times, as far as chance allows; what comes of them may
 differ.
 
+`--diagram` draws the messages of a simulated run around its first finding, or around an operation.
 `--until OP` stops there: the nodes' states and the ends of their logs are shown and stored as they
 are then, before anything heals.
 """
@@ -16,20 +17,23 @@ import asyncio
 import json
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.arguments import parse_concurrency, parse_test, weather
 from harness.errors import UsageError
+from harness.explore import diagram
 from harness.history import History
 from harness.launch import store_verdict
 from harness.op import Op
 from harness.run import Run
+from harness.sim.wiretap import Wiretap
 from harness.sim.world import World
 from harness.store import RunFolder
 from harness.tape import Tape
+from harness.verdict import Verdict
 
 
 @dataclass(slots=True)
@@ -40,11 +44,15 @@ class Stopper:
     run: Run | None = None
     states: dict[str, Any] = field(default_factory=dict)
     looking: asyncio.Task[None] | None = None
+    now: Callable[[], int] | None = None
+    zero: int = 0  # the clock's time when the history's begins
 
     def phase(self, name: str) -> None:
         pass
 
     def event(self, op: Op) -> None:
+        if op.index == 0 and self.now is not None:
+            self.zero = self.now() - op.time
         if op.index == self.until and self.run is not None:
             self.looking = asyncio.ensure_future(self._look())
             self.run.interrupt(f"--until {self.until}")
@@ -66,20 +74,25 @@ def replay_command(arguments: argparse.Namespace) -> int:
         )
         (into.path / "tape.json").write_bytes(tape.dump())
         told.tape = into.path / "tape.json"
+    shape: dict[str, Any] = {"run": str(into.path), "of": str(folder.path)}
     stopper = Stopper(arguments.until)
     began = time.monotonic()
     test = parse_test(told, told.seed)
     if simulated:
         with World(told.seed, weather(told.options)) as world:
+            if arguments.diagram is not None:
+                world.network.tap = Wiretap()
             run = stopper.run = Run(test, into, stopper, world.now_ns)
+            stopper.now = world.now_ns
             world.run(run.execute())
     else:
         run = stopper.run = Run(test, into, stopper)
         asyncio.run(run.execute())
     verdict = run.judge()
+    if simulated and arguments.diagram is not None:
+        shape |= _draw(world, run, verdict, stopper.zero, arguments.diagram)
     title = f"replay of {test.workload.name} / {test.package.name} / {told.cluster}"
     store_verdict(into, verdict, f"{title}, seed {told.seed}", time.monotonic() - began)
-    shape: dict[str, Any] = {"run": str(into.path), "of": str(folder.path)}
     if simulated:
         difference = first_difference(folder.history, into.history, arguments.until)
         same = difference is None
@@ -93,6 +106,35 @@ def replay_command(arguments: argparse.Namespace) -> int:
         into.save("states.json", stopper.states)
     print(json.dumps(shape, default=str) if arguments.json else _said(shape, arguments.until))
     return 0 if same else 1
+
+
+ANY = -1
+"""`--diagram` without an operation: around the first finding."""
+
+
+def _draw(world: World, run: Run, verdict: Verdict, zero: int, index: int) -> Mapping[str, Any]:
+    """Write `diagram.svg`, which the report will show."""
+    history = History.load(run.folder.history)
+    if index == ANY:
+        indices: Sequence[int] = verdict.findings[0].witness if verdict.findings else ()
+    else:
+        indices = [index] if 0 <= index < len(history) else ()
+    if not indices:
+        return {"diagram": None}
+    assert world.network.tap is not None
+    nodes = list(world.machines)
+    clients = sorted({source for source, _ in world.network.links} - set(nodes))
+    drawn = diagram.render(
+        history,
+        [message.since(zero) for message in world.network.tap.messages],
+        diagram.around(history, indices),
+        hosts=[*clients[:1], *nodes, *clients[1:]],
+        clients=clients,
+        concurrency=run.test.concurrency,
+        witness=indices,
+    )
+    run.folder.save_text("diagram.svg", drawn)
+    return {"diagram": str(run.folder.path / "diagram.svg")}
 
 
 def arguments_of(folder: RunFolder) -> argparse.Namespace:
@@ -142,5 +184,8 @@ def _said(shape: Mapping[str, Any], until: int | None) -> str:
     for node, state in shape.get("states", {}).items():
         lines.append(f"  {node}, {state['process']}: {json.dumps(state['state'])}")
         lines += [f"    {line}" for line in state.get("log", ())]
+    if "diagram" in shape:
+        nothing = "nothing was found to draw; give the number of an operation"
+        lines.append(f"  diagram: {shape['diagram'] or nothing}")
     lines.append(f"  look:    {shape['run']}/report.html")
     return "\n".join(lines)

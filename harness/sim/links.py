@@ -19,6 +19,7 @@ from harness.cluster.contract import Shape
 
 if TYPE_CHECKING:
     from harness.sim.transport import Pipe
+    from harness.sim.wiretap import Wiretap
 
 MS = 1_000_000
 RETRANSMISSION_MS = 200
@@ -50,12 +51,12 @@ class Link:
 
     Attributes:
         cut: bytes are held. pipes: what runs over it now, in the order of their making.
-        carried: bytes that arrived.
+        carried: bytes that arrived. tap: who listens, if anybody does.
     """
 
     __slots__ = (
         *("_draws", "_free_at", "_made", "carried", "cut", "pipes", "shape", "source", "target"),
-        "weather",
+        *("tap", "weather"),
     )
 
     def __init__(
@@ -66,6 +67,7 @@ class Link:
         self.shape = WHOLE
         self.pipes: dict[Pipe, None] = {}
         self.carried = 0
+        self.tap: Wiretap | None = None
         self._draws = draws
         self._made = 0
         self._free_at = 0

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.sim.links import BESIDE, Link, Weather
 from harness.sim.transport import Socket, Transport, reset_error
+from harness.sim.wiretap import Wiretap
 
 if TYPE_CHECKING:
     from harness.sim.loop import SimLoop
@@ -92,6 +93,7 @@ class Network:
         self.dark: set[str] = set()
         self.listeners: dict[Address, Server] = {}
         self.weather = weather
+        self.tap: Wiretap | None = None  # for links that are made from now on
         self.links: dict[tuple[str, str], Link] = {}
         self._routes: dict[Address, str] = {}
         self._draws = draws
@@ -112,6 +114,7 @@ class Network:
         link = self.links.get((source, target))
         if link is None:
             link = Link(source, target, self.weather, self._draws)
+            link.tap = self.tap
             self.links[source, target] = link
         return link
 

@@ -100,6 +100,8 @@ class Pipe:
         self.in_flight += size
         self._queue.append((arrival, data))
         self.link.pipes[self] = None
+        if self.link.tap is not None and size:
+            self.link.tap.sent(self, now, size)
         if not self._expected and not self.held and not self.waiting:
             self._expected = True
             scheduler.at(arrival, self._handle)
@@ -181,6 +183,8 @@ class Pipe:
         data = came[0] if len(came) == 1 else b"".join(came)
         self.in_flight -= len(data)
         self.link.carried += len(data)
+        if self.link.tap is not None:
+            self.link.tap.arrived(self, self.receiver.loop.scheduler.now, len(data))
         self.sender.drained()
         self.receiver.received(data)
 

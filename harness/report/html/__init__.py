@@ -11,6 +11,7 @@ torn last line, of a foreign history no test.json, and logs only where somebody 
 
 from __future__ import annotations
 
+import base64
 from importlib import resources
 from typing import Any
 
@@ -46,6 +47,7 @@ def render(folder: RunFolder) -> str:
         "WORD": summary.word(verdict),
         "SUMMARY": summary.render(test, verdict, anomalies, history, broken, folder.path),
         "FINDINGS": findings.render(anomalies, history, broken, logs, stored),
+        "MESSAGES": _messages(folder),
         "CHARTS": charts.render(history, broken),
         "CONTRACT": contract.render(stored),
         "COVERAGE": contract.coverage(verdict.get("stats", {}).get("coverage")),
@@ -65,6 +67,18 @@ def _named(anomalies: list[findings.Anomaly]) -> list[dict[str, Any]]:
         for anomaly in anomalies
         for shown in anomaly.shown
     ]
+
+
+def _messages(folder: RunFolder) -> str:
+    """The space-time diagram, if one was drawn: as an image, since an image runs no scripts."""
+    path = folder.path / "diagram.svg"
+    if not path.exists():
+        return ""
+    data = base64.b64encode(path.read_bytes()).decode()
+    return (
+        '<section id="messages"><h2>Messages</h2>'
+        f'<img alt="Messages between hosts" src="data:image/svg+xml;base64,{data}"></section>'
+    )
 
 
 def _options(test: dict[str, Any], verdict: dict[str, Any]) -> str:
