@@ -57,14 +57,30 @@ class Disk:
         self.failing: set[str] = set()
 
     def resolve(self, f: str, value: Any, view: View, rng: Random) -> Any:
-        if f != "start-disk" or isinstance(value, dict):
+        if f != "start-disk":
             return value
+        if isinstance(value, dict):
+            return self._bearable(value, view, rng)
         check([value])
         nodes: Collection[str] = choose(rng.choice(["one", "leader", "controller"]), view, rng)
         if value != "slow":
-            nodes = self.losses.choose(list(nodes), view, rng)
-            self.losses.note(nodes, view)
+            nodes = self._hit(nodes, view, rng)
         return {node: {"how": HOW[value], **_options(value, rng)} for node in nodes}
+
+    def _bearable(
+        self, faults: Mapping[str, Mapping[str, Any]], view: View, rng: Random
+    ) -> Mapping[str, Any]:
+        """What is left of faults that were resolved before, as those of a tape: where others were
+        taken out of it, a node that had been back in sync may not be."""
+        lossy = [node for node, fault in faults.items() if fault["how"] != HOW["slow"]]
+        spared = {*lossy} - {*self._hit(lossy, view, rng)}
+        return {node: fault for node, fault in faults.items() if node not in spared}
+
+    def _hit(self, nodes: Collection[str], view: View, rng: Random) -> list[str]:
+        """Those of the nodes that may lose writes now, which they do."""
+        hit = self.losses.choose(list(nodes), view, rng)
+        self.losses.note(hit, view)
+        return hit
 
     async def invoke(self, f: str, value: Any, cluster: Cluster) -> Effect:
         if f == "start-disk":

@@ -326,6 +326,18 @@ def test_a_power_failure_spares_the_others_of_a_node_whose_disk_failed() -> None
     assert package.nemesis.resolve("power-off", "all", cluster.view(), Random(1)) == [*broken]
 
 
+def test_disks_of_a_tape_fail_within_what_may_be_lost_too() -> None:
+    """Shrinking takes events out of a tape: what it leaves must not go beyond the contract."""
+    nemesis, view = Disk(Losses(1)), FakeCluster().view()
+    resolve = lambda value: nemesis.resolve("start-disk", value, view, Random(0))  # noqa: E731
+    first = {"n1": {"how": "eio", "probability": 1.0}}
+    assert resolve(first) == first
+    assert resolve({"n2": {"how": "full", "size": 0}}) == {}, "n1 is not back in sync"
+    assert resolve(first) == first, "it has nothing more to lose"
+    slow = {"n2": {"how": "slow-fsync", "seconds": 0.1}}
+    assert resolve(slow) == slow, "slowness loses nothing"
+
+
 async def test_a_node_is_not_started_while_its_disk_fails() -> None:
     package = compose([kill.package(Rhythm()), disk.package(Rhythm())])
     cluster, nemesis = FakeCluster(), package.nemesis
