@@ -18,6 +18,7 @@ from harness.run import Test
 from harness.sim.links import Weather
 from harness.store import RunFolder
 from harness.system import System
+from harness.tape import Tape
 from harness.workload import Load, Workload, parse_options
 from nemeses.compose import compose
 from nemeses.losses import losses_max
@@ -52,7 +53,8 @@ def parse_test(arguments: argparse.Namespace, seed: int, *, keep: bool = True) -
     more = ["liveness"] if arguments.liveness is not None else []
     checks = {**workload.checks, **checkers([*more, *arguments.checkers])}
     workload = replace(workload, checks=checks)
-    rhythm = Rhythm(interval_s=arguments.nemesis_interval, losses_max=losses_max(workload.promises))
+    most = None if arguments.beyond_contract else losses_max(workload.promises)
+    rhythm = Rhythm(interval_s=arguments.nemesis_interval, losses_max=most)
     package = parse_nemesis(arguments.nemesis, rhythm)
     disk = arguments.disk or ("volatile" if Ability.POWER_OFF in package.needs else "real")
     if disk == "volatile":
@@ -71,6 +73,7 @@ def parse_test(arguments: argparse.Namespace, seed: int, *, keep: bool = True) -
         time_limit_s=arguments.time_limit,
         leave_running=arguments.leave_running,
         liveness_s=arguments.liveness,
+        tape=None if arguments.tape is None else Tape.load(arguments.tape),
         bug=arguments.bug,
         record=provenance.record(arguments, seed, disk, package, workload),
     )

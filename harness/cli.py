@@ -19,6 +19,8 @@ from typing import Any, NoReturn
 from harness import catalog, doctor, judging, launch
 from harness.errors import AssayError, UsageError
 from harness.explore.command import explore_command, seed_range
+from harness.explore.replay import ANY, replay_command
+from harness.explore.shrinking import shrink_command
 from harness.report import write_report
 from harness.sim.process import begin_again
 from harness.store import RunFolder
@@ -66,6 +68,10 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     _run_parser(commands.add_parser("run", help="run a workload on a cluster under faults"))
     _explore_parser(commands.add_parser("explore", help="many short simulated runs, by seeds"))
+    _replay_parser(commands.add_parser("replay", help="repeat a stored run; is it the same?"))
+    _shrink_parser(
+        commands.add_parser("shrink", help="the smallest simulated run that still fails")
+    )
     _check_parser(commands.add_parser("check", help="judge a recorded history again"))
     _up_parser(commands.add_parser("up", help="just run a cluster, until Ctrl-C"))
     _list_parser(commands.add_parser("list", help="what there is to choose from"))
@@ -105,6 +111,10 @@ def _run_parser(run: argparse.ArgumentParser) -> None:
         metavar="S",
         help="after healing, everybody must get something done within S seconds",
     )
+    _beyond(run)
+    run.add_argument(
+        "--tape", type=Path, metavar="FILE", help="play this instead of workload and faults"
+    )
     run.add_argument("--leave-running", action="store_true", help="leave the nodes until Ctrl-C")
     run.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
     _option(run)
@@ -120,6 +130,9 @@ def _explore_parser(explore: argparse.ArgumentParser) -> None:
     )
     explore.add_argument("--jobs", type=_positive(int), default=1, metavar="N", help="processes")
     explore.add_argument(
+        "--scheduler", metavar="ADDRESS", help="send the seeds to this dask cluster instead"
+    )
+    explore.add_argument(
         "--fixed",
         action="append",
         default=[],
@@ -127,12 +140,40 @@ def _explore_parser(explore: argparse.ArgumentParser) -> None:
         help="do not draw this: a flag of run (nemesis, nodes, …) or an option",
     )
     explore.add_argument("--bug", help="plant this bug in the nodes (assay list bugs)")
+    _beyond(explore)
     explore.add_argument("--until-failure", action="store_true", help="stop at the first finding")
     explore.add_argument("--time-limit", type=_positive(float), default=10.0, metavar="S")
     explore.add_argument("--rate", type=_positive(float), default=50.0, help="operations a second")
     explore.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
     _json(explore)
     explore.set_defaults(command=explore_command, cluster="sim")
+
+
+def _replay_parser(replay: argparse.ArgumentParser) -> None:
+    replay.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    replay.add_argument(
+        "--until", type=int, metavar="OP", help="stop at this operation, and show the nodes"
+    )
+    replay.add_argument(
+        "--diagram",
+        type=int,
+        nargs="?",
+        const=ANY,
+        metavar="OP",
+        help="draw the messages around this operation, or around the first finding",
+    )
+    replay.add_argument("--results", type=Path, metavar="DIR", help="default: beside RUN")
+    _json(replay)
+    replay.set_defaults(command=replay_command, cluster="sim")
+
+
+def _shrink_parser(shrink: argparse.ArgumentParser) -> None:
+    shrink.add_argument("run", type=Path, metavar="RUN", help="the folder of a simulated run")
+    shrink.add_argument("--anomaly", metavar="NAME", help="what it must still show")
+    shrink.add_argument("--budget", type=_positive(float), default=300.0, metavar="S")
+    shrink.add_argument("--results", type=Path, metavar="DIR", help="default: beside RUN")
+    _json(shrink)
+    shrink.set_defaults(command=shrink_command, cluster="sim")
 
 
 def _check_parser(check: argparse.ArgumentParser) -> None:
@@ -174,6 +215,14 @@ def _doctor_parser(doc: argparse.ArgumentParser) -> None:
     )
     _json(doc)
     doc.set_defaults(command=doctor.doctor_command)
+
+
+def _beyond(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--beyond-contract",
+        action="store_true",
+        help="let faults take more disks than the options of the run can bear",
+    )
 
 
 def _option(command: argparse.ArgumentParser) -> None:

@@ -65,6 +65,7 @@ def command(arguments: argparse.Namespace, seed: int) -> str:
     for flag, value in flags.items():
         if value is not None:
             words += [flag, str(value)]
+    words += ["--beyond-contract"] if arguments.beyond_contract else []
     for each in arguments.checkers:
         words += ["--checker", each]
     for each in arguments.options:

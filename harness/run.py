@@ -39,10 +39,14 @@ from harness.nemesis import Package
 from harness.op import Op
 from harness.store import RunFolder
 from harness.system import System
+from harness.tape import Tape
 from harness.verdict import Outcome, Verdict
 from harness.workload import Watched, Workload
 
 SETTLE_TIMEOUT_S = 60.0
+
+LINES_SHOWN = 10
+"""Of a node's log, where its state is shown."""
 
 SET_UP_ATTEMPTS = 3
 SET_UP_PAUSE_S = 2.0
@@ -56,6 +60,7 @@ class Test:
     Attributes:
         cluster: makes the cluster in a run's folder.
         contract: what the run's options promise.
+        tape: what is played in the main phase, instead of workload and faults; None as a rule.
         liveness_s: how long it may take after healing until everybody makes progress; None if
             nobody asks.
         bug: what is planted in the nodes, if anything.
@@ -73,6 +78,7 @@ class Test:
     time_limit_s: float = 30.0
     op_timeout_s: float = 10.0
     liveness_s: float | None = None
+    tape: Tape | None = None
     leave_running: bool = False
     bug: str | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
@@ -230,10 +236,7 @@ class Run:
     async def _phases(self, interpreter: Interpreter) -> None:
         test = self.test
         with self._phase(interpreter, "main", nemesis=test.package.name) as end:
-            work = gen.stagger(1 / test.rate, test.workload.generator)
-            await interpreter.run(
-                gen.time_limit(test.time_limit_s, gen.clients(work, test.package.generator))
-            )
+            await interpreter.run(self._main())
             end["complete"] = self.interrupted is None
         interpreter.resume()
         with self._phase(interpreter, "heal") as end:
@@ -255,6 +258,13 @@ class Run:
         complete = not stuck and self.interrupted is None
         return {"complete": complete, **({"stuck": stuck} if stuck else {})}
 
+    def _main(self) -> Any:
+        test = self.test
+        if test.tape is not None:
+            return test.tape.generator()
+        work = gen.stagger(1 / test.rate, test.workload.generator)
+        return gen.time_limit(test.time_limit_s, gen.clients(work, test.package.generator))
+
     async def _liveness(self, interpreter: Interpreter, limit_s: float) -> None:
         """Everybody makes progress within `limit_s`, or the journal says who does not, and what the
         system tells of itself then."""
@@ -265,6 +275,17 @@ class Run:
             end.update(self._how_it_ended(progress))
             if not end["complete"]:
                 end["view"] = await self._view()
+
+    async def states(self) -> dict[str, Any]:
+        """What each node tells of itself now, and the end of its log; JSON."""
+        inspect = getattr(self.test.system, "inspect", None)
+        found: dict[str, Any] = {}
+        for node in self._cluster.nodes:
+            state = self._cluster.state(node).value
+            told = await inspect(self._cluster, node) if inspect is not None else None
+            lines = self._cluster.log(node).read_text(errors="replace").splitlines()
+            found[node] = {"process": state, "state": told, "log": lines[-LINES_SHOWN:]}
+        return found
 
     async def _view(self) -> dict[str, Any]:
         """What the system tells of itself, as JSON."""

@@ -81,6 +81,9 @@ class Broker:
         health = await http.get_json(cluster.admin(node), "/health")
         return health is not None and health.get("status") == "ok"
 
+    async def inspect(self, cluster: Cluster, node: str) -> Any:
+        return await http.get_json(cluster.admin(node), "/state", 0.5)
+
     async def view(self, cluster: Cluster) -> View:
         found = await asyncio.gather(
             *(http.get_json(cluster.admin(node), "/state", 0.5) for node in cluster.nodes)

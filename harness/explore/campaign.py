@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import signal
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ _PR_SET_PDEATHSIG = 1
 Explore = Callable[[Job, int], Result]
 
 
-def results(job: Job, seeds: Sequence[int], jobs: int) -> Iterator[Result]:
+def results(job: Job, seeds: Sequence[int], jobs: int) -> Generator[Result, None, None]:
     """Of all seeds. Whoever stops asking, or is interrupted, leaves no process behind."""
     if jobs == 1 or len(seeds) == 1:
         for seed in seeds:

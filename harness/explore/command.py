@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from harness import catalog
 from harness.errors import UsageError
 from harness.explore.campaign import Summary, results
+from harness.explore.dasked import results_on
 from harness.explore.drawing import draw
 from harness.explore.once import Job, Result
 from harness.explore.page import write_page
@@ -27,6 +28,10 @@ LIVENESS_S = 30.0
 
 def explore_command(arguments: argparse.Namespace) -> int:
     """Exit status: 1 if anything was found, else 4 if a run failed, 3 if one says nothing, 0."""
+    if arguments.bug == "all":
+        from harness.explore.zoo import zoo_command
+
+        return zoo_command(arguments)
     seeds = arguments.seeds
     job = Job(run_arguments(arguments), fixed_of(arguments))
     draw(job.base, seeds[0], job.fixed)  # wrong usage is said before anything starts
@@ -45,7 +50,7 @@ def explore_command(arguments: argparse.Namespace) -> int:
     try:
         with bar:
             task = bar.add_task("exploring", total=len(seeds))
-            for result in results(job, seeds, arguments.jobs):
+            for result in _results(job, seeds, arguments):
                 summary.add(result)
                 bar.update(task, advance=1, description=f"{len(summary.failing)} failing")
                 if result.failed and not (result.kinds and result.kinds <= shown):
@@ -74,6 +79,13 @@ def explore_command(arguments: argparse.Namespace) -> int:
     return summary.status or (3 if interrupted else 0)
 
 
+def _results(job: Job, seeds: Sequence[int], arguments: argparse.Namespace) -> Iterator[Result]:
+    """From processes of this machine, or from a dask cluster."""
+    if arguments.scheduler is not None:
+        return results_on(arguments.scheduler, job, seeds)
+    return results(job, seeds, arguments.jobs)
+
+
 def run_arguments(arguments: argparse.Namespace) -> argparse.Namespace:
     """What `assay run` would be told, of which the knobs are then drawn."""
     from harness.cli import parser
@@ -87,9 +99,9 @@ def run_arguments(arguments: argparse.Namespace) -> argparse.Namespace:
     words += ["--time-limit", str(arguments.time_limit), "--rate", str(arguments.rate)]
     words += ["--results", str(arguments.results), "--liveness", str(LIVENESS_S)]
     words += ["--bug", arguments.bug] if arguments.bug else []
-    if bug is not None:
-        for key, value in bug.options.items():
-            words += ["-o", f"{key}={value}"]
+    words += ["--beyond-contract"] if arguments.beyond_contract else []
+    for option in () if bug is None else bug.options:
+        words += ["-o", option]
     return parser().parse_args(words)
 
 
@@ -103,8 +115,7 @@ def fixed_of(arguments: argparse.Namespace) -> Mapping[str, str]:
     if arguments.bug:
         bug = catalog.find("bugs", arguments.bug)
         fixed |= {"nemesis": bug.nemesis, "nodes": "3"}
-        fixed |= {key: str(value) for key, value in getattr(bug, "fixed", {}).items()}
-        fixed |= {key: str(value) for key, value in bug.options.items()}
+        fixed |= dict(option.split("=", 1) for option in bug.options)
     for each in arguments.fixed:
         key, equals, value = each.partition("=")
         if not equals or not key:

@@ -37,10 +37,12 @@ class Job:
 
     Attributes:
         base: parsed arguments of `assay run`. fixed: knobs that are not drawn.
+        keep: whether a run that failed is run again, whole, where it stays.
     """
 
     base: argparse.Namespace
     fixed: Mapping[str, str] = field(default_factory=dict)
+    keep: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def explore(job: Job, seed: int) -> Result:
         command=run.test.record["command"],
         **told,
     )
-    return _kept(result, arguments, history) if result.failed else result
+    return _kept(result, arguments, history) if job.keep and result.failed else result
 
 
 def play(
