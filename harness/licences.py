@@ -58,7 +58,7 @@ UNDOING = (
 
 
 FAULTS = frozenset(
-    {"kill", "power-off", "pause", "partition", "links", "reset-links", "crash"}
+    {"kill", "power-off", "pause", "partition", "links", "reset-links", "crash", "disk"}
     | {"packet", "bump-clock", "strobe-clock", "reset-clock"}
 )
 """What is known to break something: ours, and Jepsen's."""

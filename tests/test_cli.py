@@ -39,7 +39,7 @@ def assay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assay:
     monkeypatch.syspath_prepend(tmp_path / "site")
     monkeypatch.chdir(tmp_path)
 
-    def make_cluster(*_: Any) -> FakeCluster:
+    def make_cluster(*_: Any, **__: Any) -> FakeCluster:
         clusters.append(FakeCluster(time.monotonic_ns))
         return clusters[-1]
 
@@ -149,8 +149,8 @@ def test_a_run_that_could_not_be_exits_4_and_the_next_one_is_tried(
     made = arguments.make_cluster
     calls: list[int] = []
 
-    def flaky(*given: Any) -> Any:
-        cluster = made(*given)
+    def flaky(*given: Any, **more: Any) -> Any:
+        cluster = made(*given, **more)
         calls.append(1)
         if len(calls) <= 2:  # one to be asked what it can, one to be started
             cluster.fails = {"start": EnvironmentFailure("n1 was not ready after 30 s")}
@@ -388,7 +388,7 @@ from pathlib import Path
 from harness import arguments, cli, launch
 from tests.fakes import FakeCluster, clusters
 
-def make_cluster(*_):
+def make_cluster(*_, **__):
     clusters.append(FakeCluster(time.monotonic_ns))
     clusters[-1].hangs = set(sys.argv[1].split(","))
     return clusters[-1]

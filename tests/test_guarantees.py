@@ -139,7 +139,8 @@ def test_c01_a_single_replica_has_nobody_else_who_could_lead_uncleanly() -> None
 
 def test_c02_a_retry_without_idempotence_may_append_twice() -> None:
     flaky = [fault(2, "start-links", {"links": [["c1", "n1"]]}), fault(3, "reset-links")]
-    for told in (flaky, KILL, PAUSE, PARTITION, CLIENTS_CUT):
+    disk = [fault(2, "start-disk", {"n1": {"how": "eio", "probability": 1.0}})]
+    for told in (flaky, KILL, PAUSE, PARTITION, CLIENTS_CUT, disk):
         assert allowed("duplicate", told, idempotence=False, retries=5)
         assert allowed("duplicate", told, idempotence=False), "libraries retry by default"
         assert allowed("duplicate", told) is None

@@ -78,7 +78,7 @@ SWARM = {
     "acks": ["all"] * 8 + ["1", "0"],
     "idempotence": ["", "", "", "false"],
     "partitions": [1, 2, 4, 8],
-    "replication-factor": ["", "", "", 1, 2],
+    "replication-factor": ["", "", "", "", "", "", 2, 1],
     "min-insync-replicas": ["", "", "", 1],
     "unclean": ["false"] * 9 + ["true"],
     "flush-messages": ["", "", "", 1, 3],

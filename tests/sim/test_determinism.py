@@ -12,7 +12,7 @@ from random import Random
 from tests.sim.runs import executed
 
 SEEDS = 50
-SECONDS = "2"
+SECONDS = "1"
 FAULTS = ("kill", "pause", "partition", "power", "clock", "disk")
 
 
