@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from harness import catalog, provenance
@@ -73,10 +74,23 @@ def parse_test(arguments: argparse.Namespace, seed: int, *, keep: bool = True) -
         time_limit_s=arguments.time_limit,
         leave_running=arguments.leave_running,
         liveness_s=arguments.liveness,
-        tape=None if arguments.tape is None else Tape.load(arguments.tape),
+        tape=None if arguments.tape is None else load_tape(arguments.tape, concurrency),
         bug=arguments.bug,
         record=provenance.record(arguments, seed, disk, package, workload),
     )
+
+
+def load_tape(path: Path, concurrency: int) -> Tape:
+    """Raises UsageError: it is none, or there are too few processes to play it: operations of the
+    others would never come, and the run would wait for them for ever."""
+    tape = Tape.load(path)
+    threads = max((event.thread for event in tape.clients), default=-1) + 1
+    if threads > concurrency:
+        raise UsageError(
+            f"the tape {path} has operations of {threads} processes, and there are {concurrency}: "
+            f"give --concurrency {threads}"
+        )
+    return tape
 
 
 def find_system(name: str, bug: str | None) -> System:

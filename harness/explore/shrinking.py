@@ -168,7 +168,9 @@ def _simpler(best: Candidate) -> Iterator[Candidate]:
         yield Candidate(arguments, renumbered)
     for nodes in (1, 2, 3):
         if nodes < arguments.nodes and not _names(tape, nodes):
-            yield Candidate(_with(arguments, nodes=nodes), tape)
+            # `1n` of fewer nodes would be fewer threads than the tape has.
+            fewer = _with(arguments, nodes=nodes, concurrency=str(concurrency))
+            yield Candidate(fewer, tape)
 
 
 def _names(tape: Tape, nodes: int) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.arguments import parse_concurrency
 from harness.explore.shrinking import Candidate, Shrinker, groups
 from harness.tape import FAULTS, Event, Tape
 
@@ -89,3 +90,11 @@ def test_no_more_is_tried_when_the_time_is_up() -> None:
     shrinker = Shrinker(Candidate(arguments, tape_of(5)), "lost-write", 0.0)
     shrinker.shrink()
     assert shrinker.runs == 0 and len(shrinker.best.tape.clients) == 5
+
+
+def test_fewer_nodes_leave_as_many_processes_as_the_tape_has() -> None:
+    """`2n` of one node is two: what four more were to do would never come."""
+    shrinker = Fake(tape_of(12), lambda tape: len(tape.clients) == 12)
+    shrinker.shrink()
+    arguments = shrinker.best.arguments
+    assert (arguments.nodes, parse_concurrency(arguments.concurrency, arguments.nodes)) == (1, 6)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.arguments import load_tape
 from harness.errors import UsageError
 from harness.generator.rehearse import invocations, quick
 from harness.history import History
@@ -85,3 +86,12 @@ def test_what_is_no_tape_is_wrong_usage(tmp_path: Path, content: bytes | None) -
         path.write_bytes(content)
     with pytest.raises(UsageError, match="is no tape"):
         Tape.load(path)
+
+
+def test_a_tape_of_more_processes_than_there_are_is_wrong_usage(tmp_path: Path) -> None:
+    path = tmp_path / "tape.json"
+    tape = Tape((Event(0, FAULTS, "kill", ["n1"]), Event(1, 4, "poll")), 9)
+    path.write_bytes(tape.dump())
+    assert load_tape(path, 5) == tape
+    with pytest.raises(UsageError, match="--concurrency 5"):
+        load_tape(path, 4)
