@@ -77,3 +77,21 @@ def hunt(arguments: argparse.Namespace) -> Iterator[Row]:
                 break
         searching.close()
         yield Row(bug.id, name, found, seed, tried, time.monotonic() - began)
+
+
+def page() -> str:
+    """What there is in the zoo, as a Markdown table: `python -m harness.explore.zoo`."""
+    lines = [
+        "| id | name | mechanism | seen as any of | nemesis |",
+        "|---|---|---|---|---|",
+    ]
+    for name in catalog.names("bugs"):
+        bug = catalog.find("bugs", name)
+        flags = "".join(f" -o {option}" for option in bug.options)
+        seen = ", ".join(bug.anomalies)
+        lines.append(f"| {bug.id} | {name} | {bug.mechanism} | {seen} | `{bug.nemesis}{flags}` |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(page())

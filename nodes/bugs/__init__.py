@@ -17,11 +17,25 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
         "ack-before-replication",
         "hw-on-append",
         "reads-past-hw",
+        "truncate-to-hw",
+        "no-divergence-check",
         "timeout-as-success",
         "stale-leader-acks",
     ),
-    "producers": ("producers-lost-on-fail-over",),
-    "log": ("ack-before-fsync", "recovery-cuts-too-much"),
+    "producers": (
+        "no-deduplication",
+        "duplicate-offset-zero",
+        "producers-lost-on-fail-over",
+        "producers-lost-on-restart",
+        "wrong-offset",
+    ),
+    "log": (
+        "ack-before-fsync",
+        "recovery-cuts-too-much",
+        "orphan-deleted",
+        "premature-retention",
+        "stale-epochs",
+    ),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nodes.broker.log.log import Log
+from nodes.broker.log.log import Appended, Log
 from nodes.broker.parts import Parts
 from nodes.bugs.bug import Activate, Bug, by_name
 
@@ -35,6 +35,40 @@ def recovery_cuts_too_much(parts: Parts, activate: Activate) -> Parts:
     return replace(parts, log=Planted)
 
 
+def orphan_deleted(parts: Parts, activate: Activate) -> Parts:
+    class Planted(Log):
+        async def _recover(self) -> None:
+            await super()._recover()
+            if self.recovered.verified:
+                activate()
+                self._durability.state.recovery_point = self.start_offset
+                self._cut(self.start_offset)
+
+    return replace(parts, log=Planted)
+
+
+def premature_retention(parts: Parts, activate: Activate) -> Parts:
+    class Planted(Log):
+        def apply_retention(self, now_ms: int, bound: int) -> None:
+            base = min(self.segments.active.base, bound)
+            if base > self.start_offset:
+                activate()
+                self.delete_before(base)
+
+    return replace(parts, log=Planted)
+
+
+def stale_epochs(parts: Parts, activate: Activate) -> Parts:
+    class Planted(Log):
+        def append_leader(self, data: bytearray | memoryview, epoch: int, now_ms: int) -> Appended:
+            last = self.last_epoch if self.last_epoch >= 0 else epoch
+            if last != epoch:
+                activate()
+            return super().append_leader(data, last, now_ms)
+
+    return replace(parts, log=Planted)
+
+
 BUGS = by_name(
     Bug(
         id="K57",
@@ -56,5 +90,36 @@ BUGS = by_name(
         anomalies=("lost-write", "inconsistent-offsets"),
         nemesis="kill:all",
         plant=recovery_cuts_too_much,
+    ),
+    Bug(
+        id="K56",
+        name="orphan-deleted",
+        mechanism="after a crash a log is taken for an orphan, and emptied",
+        seen="Jepsen: NATS 2.12.1",
+        promise="recovery: the log is cut at the first torn or corrupt batch",
+        anomalies=("lost-write", "read-then-lost", "inconsistent-offsets"),
+        nemesis="kill:all",
+        plant=orphan_deleted,
+    ),
+    Bug(
+        id="K49",
+        name="premature-retention",
+        mechanism="retention deletes every closed segment, expired or not",
+        seen="seeded",
+        promise="retention: only what is too old or too much is deleted",
+        anomalies=("lost-write", "unseen", "read-then-lost"),
+        nemesis="kill",
+        options=("log.segment.bytes=2000", "log.retention.check.interval.ms=500"),
+        plant=premature_retention,
+    ),
+    Bug(
+        id="K05",
+        name="stale-epochs",
+        mechanism="a new leader appends in the epoch of the one before it",
+        seen="KIP-101, KIP-320",
+        promise="leader epoch: each leader's batches carry its own",
+        anomalies=("inconsistent-offsets", "lost-write", "read-then-lost", "stuck"),
+        nemesis="partition,kill",
+        plant=stale_epochs,
     ),
 )

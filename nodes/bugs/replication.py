@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from nodes.broker.errors import Code
+from nodes.broker.metadata import PartitionState
 from nodes.broker.partition import Partition
 from nodes.broker.parts import Parts
 from nodes.bugs.bug import Activate, Bug, by_name
@@ -41,6 +43,29 @@ def reads_past_hw(parts: Parts, activate: Activate) -> Parts:
     return replace(parts, partition=Planted)
 
 
+def truncate_to_hw(parts: Parts, activate: Activate) -> Parts:
+    class Planted(Partition):
+        cutting: asyncio.Task[None] | None = None
+
+        def follow(self, state: PartitionState) -> None:
+            anew = self.leading or state.leader_epoch != self.state.leader_epoch
+            super().follow(state)
+            if anew and self.offline is None and self.hw < self.log.end_offset:
+                activate()
+                self.cutting = asyncio.create_task(self.truncate(self.hw))
+
+    return replace(parts, partition=Planted)
+
+
+def no_divergence_check(parts: Parts, activate: Activate) -> Parts:
+    class Planted(Partition):
+        async def truncate_after_divergence(self, epoch: int, end: int) -> None:
+            activate()
+            self.log.epochs.truncate_to(self.log.start_offset)  # so that nobody asks again
+
+    return replace(parts, partition=Planted)
+
+
 def timeout_as_success(parts: Parts, activate: Activate) -> Parts:
     class Planted(Partition):
         async def wait_replicated(self, last_offset: int, timeout_s: float, min_isr: int) -> Code:
@@ -67,6 +92,26 @@ def stale_leader_acks(parts: Parts, activate: Activate) -> Parts:
 
 
 BUGS = by_name(
+    Bug(
+        id="K03",
+        name="truncate-to-hw",
+        mechanism="a follower cuts its log to its own high watermark whenever the leader changes",
+        seen="KIP-101",
+        promise="leader epoch: followers truncate to the epoch's end, never to their own mark",
+        anomalies=("lost-write", "inconsistent-offsets"),
+        nemesis="kill",
+        plant=truncate_to_hw,
+    ),
+    Bug(
+        id="K04",
+        name="no-divergence-check",
+        mechanism="a follower keeps what has parted from its leader's log, and goes on behind it",
+        seen="KIP-101, KIP-279",
+        promise="leader epoch: followers truncate to the epoch's end, never to their own mark",
+        anomalies=("inconsistent-offsets", "lost-write", "read-then-lost", "stuck"),
+        nemesis="partition,kill",
+        plant=no_divergence_check,
+    ),
     Bug(
         id="K02",
         name="ack-before-replication",
