@@ -25,6 +25,9 @@ from workloads.ports import BrokerPort, Message, Partition, Positions, Settings
 # As the other libraries do: what a client meets stands in the history, not on the terminal.
 logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
+CLIENT_ID = "assay"
+"""The library numbers the producers of a process: what a run sends would depend on those before."""
+
 CLOSE_S = 0.5
 """How long a producer may go on delivering before it is ended by force."""
 
@@ -40,7 +43,9 @@ class AioKafka:
     async def create_topic(
         self, name: str, partitions: int, replication_factor: int, configs: Mapping[str, str]
     ) -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap(), request_timeout_ms=5000)
+        admin = AIOKafkaAdminClient(
+            client_id=CLIENT_ID, bootstrap_servers=self._bootstrap(), request_timeout_ms=5000
+        )
         await admin.start()
         try:
             topic = NewTopic(name, partitions, replication_factor, topic_configs=dict(configs))
@@ -137,6 +142,7 @@ class AioKafka:
         if self._producer is None:
             settings = self._settings
             producer = AIOKafkaProducer(
+                client_id=CLIENT_ID,
                 bootstrap_servers=self._bootstrap(),
                 acks="all" if settings.acks == "all" else int(settings.acks),
                 enable_idempotence=settings.idempotence,
@@ -150,6 +156,7 @@ class AioKafka:
     async def _make_consumer(self) -> Any:
         if self._consumer is None:
             consumer = AIOKafkaConsumer(
+                client_id=CLIENT_ID,
                 bootstrap_servers=self._bootstrap(),
                 group_id=None,
                 enable_auto_commit=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.arguments import parse_test
+from harness.arguments import parse_test, weather
 from harness.cli import parser
 from harness.progress import Silent
 from harness.run import Run
@@ -19,7 +19,7 @@ def executed(words: Sequence[str], seed: int, results: Path) -> RunFolder:
     arguments = parser().parse_args(common)
     test = parse_test(arguments, seed)
     folder = RunFolder.create(arguments.results, test.workload.name)
-    with World(seed) as world:
+    with World(seed, weather(arguments.options)) as world:
         run = Run(test, folder, Silent(), world.now_ns)
         world.run(run.execute())
     assert run.failure is None, run.failure

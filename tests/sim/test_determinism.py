@@ -23,6 +23,8 @@ def words(seed: int) -> list[str]:
     return [
         *("log", "--nemesis", faults, "--nemesis-interval", "0.5"),
         *("--time-limit", SECONDS, "--rate", "50"),
+        # Where segments are split depends on their lengths, and so on every byte that is sent.
+        *("-o", "sim.split=0.5"),
     ]
 
 

@@ -26,7 +26,7 @@ SEEDS = {
     "hw-on-append": 4,
     "reads-past-hw": 0,
     "truncate-to-hw": 18,
-    "no-divergence-check": 11,
+    "no-divergence-check": 14,
     "timeout-as-success": 0,
     "stale-leader-acks": 5,
     "no-deduplication": 3,
@@ -38,7 +38,7 @@ SEEDS = {
     "recovery-cuts-too-much": 0,
     "orphan-deleted": 0,
     "premature-retention": 0,
-    "stale-epochs": 11,
+    "stale-epochs": 33,
 }
 TRIES = 12
 
