@@ -219,12 +219,18 @@ def split_options(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]
     workload: dict[str, Any] = {}
     nodes: dict[str, Any] = {}
     for each in given:
-        key, equals, value = each.partition("=")
-        if not equals or not key:
-            raise UsageError(f"-o {each} is not KEY=VALUE, as in -o acks=1")
+        key, value = key_value("-o", each)
         if not key.startswith(WORLD):
             (nodes if "." in key else workload)[key] = value
     return workload, nodes
+
+
+def key_value(flag: str, text: str) -> tuple[str, str]:
+    """Raises UsageError: it is not KEY=VALUE."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(f"{flag} {text} is not KEY=VALUE, as in {flag} acks=1")
+    return key, value
 
 
 def weather(given: Sequence[str]) -> Weather:

@@ -8,7 +8,7 @@ import platform
 import shlex
 import subprocess
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def record(
             {"name": b.name, "start": sorted(b.start), "stop": sorted(b.stop), "colour": b.colour}
             for b in package.bands
         ],
-        "versions": versions(),
+        "versions": dict(versions()),
         "command": command(arguments, seed),
     }
 
@@ -73,8 +73,12 @@ def command(arguments: argparse.Namespace, seed: int) -> str:
     return shlex.join(words)
 
 
-def versions() -> dict[str, str]:
-    """Of what may matter to a run; `commit` of our own sources where they are a checkout."""
+@cache
+def versions() -> Mapping[str, str]:
+    """Of what may matter to a run; `commit` of our own sources where they are a checkout.
+
+    Asked once a process, since it is the code that was loaded; git takes longer than a short run.
+    """
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for name in LIBRARIES:
         with contextlib.suppress(PackageNotFoundError):

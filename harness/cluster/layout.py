@@ -18,11 +18,32 @@ from typing import Any
 from harness import seeds
 from harness.cluster.contract import Address, NodeSpec
 from harness.cluster.links import Wire
+from harness.errors import UsageError
 
 FIRST_PORT = 9001  # of a node with an address of its own; below those that the kernel gives away
 
 PeerAddress = Callable[[str, str, str], Address]  # of (from, to, port)
 ClientAddress = Callable[[str, str], Address]  # of (from, to)
+
+
+def names(nodes: int, clients: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of nodes, n1…, and of client hosts, c1….
+
+    Raises:
+        UsageError: there must be at least one of each.
+    """
+    if nodes < 1 or clients < 1:
+        raise UsageError("a cluster needs at least one node and one client host")
+    numbered = [
+        tuple(f"{k}{i}" for i in range(1, n + 1)) for k, n in (("n", nodes), ("c", clients))
+    ]
+    return numbered[0], numbered[1]
+
+
+def check_disk(disk: str) -> None:
+    """Raises UsageError: there is no such disk."""
+    if disk not in ("real", "volatile"):
+        raise UsageError(f"there is no disk {disk!r}; it is real or volatile")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.cluster.contract import Ability, Address, Effect, Link, NodeSpec, NodeState, Shape
-from harness.cluster.layout import Plan
+from harness.cluster.layout import Plan, check_disk, names
 from harness.cluster.node import LinkFaults, Node
 from harness.cluster.postmortem import describe, quote, tail, thread_states
 from harness.cluster.processes import Exit, Owner
@@ -58,15 +58,11 @@ class ProcessCluster(ABC):
         disk: str = "real",
         ready_timeout_s: float = 30.0,
     ) -> None:
-        if nodes < 1 or clients < 1:
-            raise UsageError("a cluster needs at least one node and one client host")
-        if disk not in ("real", "volatile"):
-            raise UsageError(f"there is no disk {disk!r}; it is real or volatile")
+        self.nodes, self.clients = names(nodes, clients)
+        check_disk(disk)
         if disk == "volatile" and not system.own:
             raise UsageError(f"--disk volatile needs a node of this project; {system.name} is none")
         self.system, self.seed, self.disk = system, seed, disk
-        self.nodes = tuple(f"n{number}" for number in range(1, nodes + 1))
-        self.clients = tuple(f"c{number}" for number in range(1, clients + 1))
         self.folder = folder.absolute()
         self._options = dict(options or {})
         self._ready_timeout_s = ready_timeout_s

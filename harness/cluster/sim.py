@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cluster.contract import Ability, Address, Effect, Link, NodeSpec, NodeState, Shape
-from harness.cluster.layout import Plan, spread_out
+from harness.cluster.layout import Plan, check_disk, names, spread_out
 from harness.errors import EnvironmentFailure, NodeNotReady, UsageError
 from harness.sim.links import WHOLE
 from harness.sim.links import Link as SimLink
@@ -60,18 +60,14 @@ class SimCluster:
         ready_timeout_s: float = 30.0,
         keep: bool = True,
     ) -> None:
-        if nodes < 1 or clients < 1:
-            raise UsageError("a cluster needs at least one node and one client host")
-        if disk not in ("real", "volatile"):
-            raise UsageError(f"there is no disk {disk!r}; it is real or volatile")
+        self.nodes, self.clients = names(nodes, clients)
+        check_disk(disk)
         if not system.own:
             raise UsageError(
                 f"{system.name} is no system of this project: it cannot run in a simulated world; "
                 "use --cluster local or docker"
             )
         self.system, self.seed, self.disk = system, seed, disk
-        self.nodes = tuple(f"n{number}" for number in range(1, nodes + 1))
-        self.clients = tuple(f"c{number}" for number in range(1, clients + 1))
         self.folder = folder.absolute()
         self._plan = Plan(
             self.nodes,
@@ -84,7 +80,6 @@ class SimCluster:
         self._ready_timeout_s, self._keep = ready_timeout_s, keep
         self._specs: dict[str, NodeSpec] = {}
         self._states = dict.fromkeys(self.nodes, NodeState.STOPPED)
-        self._starts = dict.fromkeys(self.nodes, 0)
         self._machines: dict[str, Machine] = {}
         self._statuses: dict[str, int] = {}
         self._crashes: list[Mapping[str, Any]] = []
@@ -264,22 +259,20 @@ class SimCluster:
     # -- inside ------------------------------------------------------------------------------
 
     def _launch(self, node: str) -> None:
-        self._starts[node] += 1
         self._states[node] = NodeState.RUNNING
         self._machines[node].start(self.system.program(self._specs[node]))
 
     async def _wait_until_ready(self, node: str) -> None:
         """Probe until the node is ready. Raises NodeNotReady, or _Overtaken by another fault."""
-        world, start = self._working(), self._starts[node]
+        machine = self._machines[node]
+        start = machine.starts
         now = asyncio.get_running_loop().time
         began, pause_s = now(), 0.01
         deadline = began + self._ready_timeout_s
         while True:
             self._working()
             state = self.state(node)
-            if self._starts[node] != start or (
-                state is NodeState.DEAD and node not in self._statuses
-            ):
+            if machine.starts != start or (state is NodeState.DEAD and node not in self._statuses):
                 raise _Overtaken(f"{node} was killed while it started")
             if state is NodeState.DEAD:
                 raise NodeNotReady(
@@ -293,7 +286,7 @@ class SimCluster:
             if now() > deadline:
                 raise NodeNotReady(
                     f"{node} was not ready after {self._ready_timeout_s:g} s; it still runs, as "
-                    f"incarnation {world.machine(self._specs[node].bind['admin'].host).starts}"
+                    f"incarnation {machine.starts}"
                     f"\n{self._quote(node)}"
                 )
             await asyncio.sleep(pause_s)

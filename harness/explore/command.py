@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from harness import catalog
-from harness.errors import UsageError
+from harness.arguments import key_value
 from harness.explore.campaign import Summary, results
 from harness.explore.dasked import results_on
 from harness.explore.drawing import draw
@@ -117,9 +117,7 @@ def fixed_of(arguments: argparse.Namespace) -> Mapping[str, str]:
         fixed |= {"nemesis": bug.nemesis, "nodes": "3"}
         fixed |= dict(option.split("=", 1) for option in bug.options)
     for each in arguments.fixed:
-        key, equals, value = each.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--fixed {each} is not KEY=VALUE, as in --fixed acks=1")
+        key, value = key_value("--fixed", each)
         fixed[key] = value
     return fixed
 

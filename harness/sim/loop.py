@@ -292,10 +292,7 @@ class SimLoop(_Loop):  # type: ignore[misc]
         Raises:
             OSError: refused, reset or unreachable, as from a kernel. NotSimulated: TLS or a socket.
         """
-        if ssl:
-            raise NotSimulated("TLS between simulated hosts; use a plain listener")
-        if sock is not None:
-            raise NotSimulated("a connection over a real socket")
+        _require_plain(ssl, sock)
         return await self.network.connect(self, protocol_factory, host, int(port))
 
     async def create_server(
@@ -310,10 +307,7 @@ class SimLoop(_Loop):  # type: ignore[misc]
         **details: Any,
     ) -> asyncio.AbstractServer:
         """Listen on an address of this host. Raises OSError: the address is in use, or not ours."""
-        if ssl:
-            raise NotSimulated("TLS between simulated hosts; use a plain listener")
-        if sock is not None:
-            raise NotSimulated("a server on a real socket")
+        _require_plain(ssl, sock)
         if isinstance(host, list | tuple):
             (host,) = host
         return self.network.listen(self, protocol_factory, host, int(port or 0), start_serving)
@@ -339,6 +333,14 @@ class SimLoop(_Loop):  # type: ignore[misc]
 
 async def _outcome(future: Any) -> Any:
     return await future
+
+
+def _require_plain(ssl: Any, sock: Any) -> None:
+    """Raises NotSimulated."""
+    if ssl:
+        raise NotSimulated("TLS between simulated hosts; use a plain listener")
+    if sock is not None:
+        raise NotSimulated("a real socket beneath a simulated connection or server")
 
 
 def _unless_done(future: asyncio.Future[Any], settle: Callable[[Any], None], value: Any) -> None:

@@ -11,6 +11,9 @@ from nodes.broker.parts import Parts
 Activate = Callable[[], None]
 """To be called whenever the bug does what the honest node would not have done."""
 
+Plant = Callable[[Parts, Activate], Parts]
+"""From the parts without a bug those with it."""
+
 EVENT = "bug.activated"
 
 
@@ -49,7 +52,7 @@ class Bug:
     promise: str
     anomalies: tuple[str, ...]
     nemesis: str
-    plant: Callable[[Parts, Activate], Parts] = field(repr=False)
+    plant: Plant = field(repr=False)
     options: tuple[str, ...] = ()
     workload: str = "log"
     beyond_contract: bool = False

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from nodes.broker.log.log import Appended, Log
 from nodes.broker.parts import Parts
-from nodes.bugs.bug import Activate, Bug, by_name
+from nodes.bugs.bug import Activate, Bug, Plant, by_name
 
 
 def ack_before_fsync(parts: Parts, activate: Activate) -> Parts:
@@ -23,28 +23,22 @@ def ack_before_fsync(parts: Parts, activate: Activate) -> Parts:
     return replace(parts, log=Planted)
 
 
-def recovery_cuts_too_much(parts: Parts, activate: Activate) -> Parts:
-    class Planted(Log):
-        async def _recover(self) -> None:
-            await super()._recover()
-            if self.recovered.verified:
-                activate()
-                self._durability.state.recovery_point = self.start_offset
-                self._cut(self.start_offset + (self.end_offset - self.start_offset) // 2)
+def recovery_keeps(share: float) -> Plant:
+    """After a crash only so much of each log is kept."""
 
-    return replace(parts, log=Planted)
+    def plant(parts: Parts, activate: Activate) -> Parts:
+        class Planted(Log):
+            async def _recover(self) -> None:
+                await super()._recover()
+                if self.recovered.verified:
+                    activate()
+                    start, end = self.start_offset, self.end_offset
+                    self._durability.state.recovery_point = start
+                    self._cut(start + int((end - start) * share))
 
+        return replace(parts, log=Planted)
 
-def orphan_deleted(parts: Parts, activate: Activate) -> Parts:
-    class Planted(Log):
-        async def _recover(self) -> None:
-            await super()._recover()
-            if self.recovered.verified:
-                activate()
-                self._durability.state.recovery_point = self.start_offset
-                self._cut(self.start_offset)
-
-    return replace(parts, log=Planted)
+    return plant
 
 
 def premature_retention(parts: Parts, activate: Activate) -> Parts:
@@ -89,7 +83,7 @@ BUGS = by_name(
         promise="recovery: the log is cut at the first torn or corrupt batch",
         anomalies=("lost-write", "inconsistent-offsets"),
         nemesis="kill:all",
-        plant=recovery_cuts_too_much,
+        plant=recovery_keeps(0.5),
     ),
     Bug(
         id="K56",
@@ -99,7 +93,7 @@ BUGS = by_name(
         promise="recovery: the log is cut at the first torn or corrupt batch",
         anomalies=("lost-write", "read-then-lost", "inconsistent-offsets"),
         nemesis="kill:all",
-        plant=orphan_deleted,
+        plant=recovery_keeps(0.0),
     ),
     Bug(
         id="K49",
