@@ -99,7 +99,8 @@ def run_arguments(arguments: argparse.Namespace) -> argparse.Namespace:
     words += ["--time-limit", str(arguments.time_limit), "--rate", str(arguments.rate)]
     words += ["--results", str(arguments.results), "--liveness", str(LIVENESS_S)]
     words += ["--bug", arguments.bug] if arguments.bug else []
-    words += ["--beyond-contract"] if arguments.beyond_contract else []
+    beyond = arguments.beyond_contract or (bug is not None and bug.beyond_contract)
+    words += ["--beyond-contract"] if beyond else []
     for option in () if bug is None else bug.options:
         words += ["-o", option]
     return parser().parse_args(words)
@@ -114,7 +115,7 @@ def fixed_of(arguments: argparse.Namespace) -> Mapping[str, str]:
     fixed: dict[str, str] = {}
     if arguments.bug:
         bug = catalog.find("bugs", arguments.bug)
-        fixed |= {"nemesis": bug.nemesis, "nodes": "3"}
+        fixed |= {"nemesis": bug.nemesis, "nodes": str(bug.nodes)}
         fixed |= dict(option.split("=", 1) for option in bug.options)
     for each in arguments.fixed:
         key, value = key_value("--fixed", each)

@@ -88,6 +88,7 @@ def page() -> str:
     for name in catalog.names("bugs"):
         bug = catalog.find("bugs", name)
         flags = "".join(f" -o {option}" for option in bug.options)
+        flags += f" --nodes {bug.nodes}" if bug.nodes != 3 else ""
         seen = ", ".join(bug.anomalies)
         lines.append(f"| {bug.id} | {name} | {bug.mechanism} | {seen} | `{bug.nemesis}{flags}` |")
     return "\n".join(lines)

@@ -40,7 +40,7 @@ class Bug:
         mechanism: what the node does wrong. seen: where the world has seen it.
         promise: the line of PROMISES §1 that it breaks.
         anomalies: any of them is what it looks like from outside.
-        workload, nemesis, options: what brings it out, as for `assay run`.
+        workload, nemesis, options, nodes: what brings it out, as for `assay run`.
         plant: the parts with the bug, from the parts without.
         beyond_contract: the node does more wrong than its contract lets a checker demand.
     """
@@ -54,6 +54,7 @@ class Bug:
     nemesis: str
     plant: Plant = field(repr=False)
     options: tuple[str, ...] = ()
+    nodes: int = 3
     workload: str = "log"
     beyond_contract: bool = False
 
@@ -69,6 +70,7 @@ class Bug:
             "anomalies": ", ".join(self.anomalies),
             "workload": self.workload,
             "nemesis": self.nemesis,
+            "nodes": str(self.nodes),
             "options": " ".join(self.options),
         }
 
