@@ -34,6 +34,7 @@ from harness.op import Op
 from harness.workload import Load, Workload
 from harness.workload import Options as BaseOptions
 from workloads.final_polls import Ends, FinalPolls
+from workloads.payloads import payload, value_of
 from workloads.ports import BrokerConnect, BrokerPort, Partition, Settings
 from workloads.progress import Everywhere
 from workloads.sends import First, PollUnseen, Sends
@@ -51,6 +52,7 @@ class Options(BaseOptions, frozen=True):
         unclean: unclean.leader.election.enable of the topics.
         flush_messages: flush.messages of the topics; None for the broker's default.
         sends_per_op: messages in one send operation, at most.
+        value_bytes: messages are padded to so many bytes.
         assign_p: probability of an assignment instead of a send or poll.
         crash_clients_s: mean time between crashes of clients; 0 for none.
         poll_timeout_s: how long a poll waits for a first message.
@@ -67,6 +69,7 @@ class Options(BaseOptions, frozen=True):
     unclean: bool = False
     flush_messages: int | None = None
     sends_per_op: int = 1
+    value_bytes: int = 0
     assign_p: float = 1 / 64
     crash_clients_s: float = 15.0
     poll_timeout_s: float = 0.2
@@ -162,7 +165,8 @@ class Client:
 
     async def _send(self, mop: Sequence[Any]) -> list[Any]:
         _, key, value = mop
-        offset = await self._port.send(self._partition(key), str(value).encode())
+        size = self.options.value_bytes
+        offset = await self._port.send(self._partition(key), payload(value, size))
         if offset is None:
             return ["send", key, value]
         self.ends.note(key, offset + 1)
@@ -188,7 +192,8 @@ class Client:
         polled: dict[str, list[list[Any]]] = {}
         for message in messages:
             key = self._key(message.partition)
-            polled.setdefault(str(key), []).append([message.offset, _value(message.value)])
+            value = value_of(message.value, self.options.value_bytes)
+            polled.setdefault(str(key), []).append([message.offset, value])
             self.positions[key] = message.offset + 1
             self.ends.note(key, message.offset + 1)
         return polled
@@ -266,6 +271,8 @@ def _validate(options: Options, replicas: int, nodes: int) -> None:
     for name in ("topics", "partitions", "sends_per_op"):
         if getattr(options, name) < 1:
             raise UsageError(f"{name.replace('_', '-')} must be at least 1")
+    if options.value_bytes < 0:
+        raise UsageError(f"value-bytes={options.value_bytes} must not be negative")
     if not 1 <= replicas <= nodes:
         raise UsageError(
             f"replication-factor={replicas} needs as many nodes, and there are {nodes}: "
@@ -309,11 +316,3 @@ def _min_insync(options: Options, replicas: int) -> int:
 
 def _settings(options: Options) -> Settings:
     return Settings(acks=options.acks, idempotence=_idempotence(options), retries=options.retries)
-
-
-def _value(raw: bytes) -> Any:
-    """What a message says: the number we sent, or whatever else came, as text."""
-    try:
-        return int(raw)
-    except ValueError:
-        return raw.decode(errors="backslashreplace")

@@ -131,6 +131,17 @@ async def test_what_nobody_sent_is_shown_as_it_came() -> None:
     assert polled == {"0": [[0, "<script>"], [1, "\\xff"]]}
 
 
+async def test_messages_are_padded_and_damage_of_the_padding_shows() -> None:
+    log = FakeLog()
+    client = await opened(log, value_bytes=8)
+    await do(client, "send", [["send", 0, 42]])
+    await do(client, "send", [["send", 0, 43]])
+    assert log.messages["log-0", 0] == [b"42......", b"43......"]  # type: ignore[index]
+    log.messages["log-0", 0][1] = b"43...\0.."  # type: ignore[index]
+    await do(client, "assign", [0])
+    assert await poll(client) == {"0": [[0, 42], [1, "43...\x00.."]]}
+
+
 async def test_a_refused_send_is_definite_unless_another_of_its_operation_went_before() -> None:
     log = FakeLog()
     client = await opened(log, sends_per_op=2)

@@ -184,4 +184,9 @@ def stamp(data: bytearray | memoryview, at: int, size: int, now_ms: int) -> None
     (attributes,) = _SHORT.unpack_from(data, at + _ATTRIBUTES_AT)
     _SHORT.pack_into(data, at + _ATTRIBUTES_AT, attributes | 0x08)
     _LONG.pack_into(data, at + _MAX_TIMESTAMP_AT, now_ms)
+    sign(data, at, size)
+
+
+def sign(data: bytearray | memoryview, at: int, size: int) -> None:
+    """Write the CRC of what is there."""
     _UINT.pack_into(data, at + _CRC_AT, crc32c(memoryview(data)[at + _CRC_FROM : at + size]))

@@ -70,6 +70,10 @@ class Log:
         config: may be replaced at any time. recovered: what opening found.
     """
 
+    new_segment: type[Segment] = Segment
+    new_segments: type[Segments] = Segments
+    new_recovery: type[Recovery] = Recovery
+
     def __init__(self, disk: Disk, folder: str, config: LogConfig, now_ms: int) -> None:
         self._disk, self.folder, self.config = disk, folder, config
         self.segments = self._segments([])
@@ -123,8 +127,15 @@ class Log:
         self.epochs = epochs or Epochs()
         self.epochs.truncate_to(durable)  # batches after it say themselves of which epoch they are
         interval_bytes = self.config.index_interval_bytes
-        recovery = Recovery(
-            self._disk, self.folder, interval_bytes, start, durable, self.epochs, epochs is not None
+        recovery = self.new_recovery(
+            self._disk,
+            self.folder,
+            interval_bytes,
+            start,
+            durable,
+            self.epochs,
+            use_indexes=epochs is not None,
+            new_segment=self.new_segment,
         )
         self.recovered = await recovery.run()
         self.segments = self._segments(self.recovered.segments)
@@ -143,7 +154,8 @@ class Log:
         self._load_producers()
 
     def _segments(self, all: list[Segment]) -> Segments:
-        return Segments(self._disk, self.folder, self.config.index_interval_bytes, all)
+        interval_bytes = self.config.index_interval_bytes
+        return self.new_segments(self._disk, self.folder, interval_bytes, all, self.new_segment)
 
     def _load_epochs(self) -> Epochs | None:
         try:

@@ -13,6 +13,7 @@ stand where the next one is expected shows by its epoch.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from harness.host.contract import Disk
@@ -60,6 +61,7 @@ class Recovery:
     durable: int
     epochs: Epochs
     use_indexes: bool
+    new_segment: type[Segment] = Segment
 
     async def run(self) -> Recovered:
         """Raises Damaged, OSError."""
@@ -76,7 +78,7 @@ class Recovery:
                     )
                 self._drop(base, found)
                 continue
-            segment = Segment(self.disk, self.folder, base, self.interval_bytes)
+            segment = self.new_segment(self.disk, self.folder, base, self.interval_bytes)
             found.segments.append(segment)
             try:
                 await self._segment(segment, found)
@@ -102,7 +104,7 @@ class Recovery:
             if self.use_indexes:
                 position = segment.load_index(self.durable)
             read = 0
-            for at, batch in segment.walk(position, crc_from=self.durable):
+            for at, batch in self._batches(segment, position):
                 self._take(segment, at, batch, found)
                 position = at + batch.size
                 read += batch.size
@@ -113,6 +115,10 @@ class Recovery:
             self._cut(segment, position, size, error, found)
         # One that was cut down to what was durable may be longer again after a power failure.
         segment.dirty = segment.end >= self.durable
+
+    def _batches(self, segment: Segment, position: int) -> Iterator[tuple[int, Batch]]:
+        """(position, header) of those that can be believed. Raises CorruptBatch: at another."""
+        return segment.walk(position, crc_from=self.durable)
 
     def _take(self, segment: Segment, at: int, batch: Batch, found: Recovered) -> None:
         if batch.base_offset < segment.end:

@@ -38,6 +38,8 @@ class Segment:
         dirty: whether something was appended or cut that no `fsync` covers.
     """
 
+    new_index: type[Index] = Index
+
     def __init__(self, disk: Disk, folder: str, base: int, interval_bytes: int) -> None:
         self._disk, self._interval_bytes = disk, interval_bytes
         self.stem = f"{folder}/{base:020d}"
@@ -45,7 +47,7 @@ class Segment:
         self.size = 0
         self.first_timestamp: int | None = None
         self.dirty = False
-        self.index = Index(base, interval_bytes)
+        self.index = self.new_index(base, interval_bytes)
         self._places: dict[int, int] = {}
         self.file: File = disk.open(f"{self.stem}.log", create=True)
 
@@ -193,7 +195,7 @@ class Segment:
             next(self._walk_from(last))
             self.first_timestamp = next(self.walk(0))[1].max_timestamp
         except CorruptBatch:
-            self.index = Index(self.base, self._interval_bytes)  # it points to no batch
+            self.index = self.new_index(self.base, self._interval_bytes)  # it points to no batch
             return 0
         return position
 
@@ -215,7 +217,7 @@ class Segment:
 
     def _index_again(self) -> None:
         """The index was wrong: make it anew from all headers."""
-        index = Index(self.base, self._interval_bytes)
+        index = self.new_index(self.base, self._interval_bytes)
         for at, batch in self.walk(0):
             index.note(at, batch)
         self.index = index

@@ -26,9 +26,16 @@ class Segments:
         names_synced: whether every name in the folder is as durable as its file.
     """
 
-    def __init__(self, disk: Disk, folder: str, interval_bytes: int, all: list[Segment]) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        folder: str,
+        interval_bytes: int,
+        all: list[Segment],
+        new_segment: type[Segment] = Segment,
+    ) -> None:
         self._disk, self._folder, self._interval_bytes = disk, folder, interval_bytes
-        self._all = all
+        self._all, self._new_segment = all, new_segment
         self.names_synced = False
 
     @property
@@ -83,7 +90,7 @@ class Segments:
     def begin(self, base: int) -> None:
         """Have an active segment that begins at `base`. Raises OSError."""
         self.names_synced = False
-        self._all.append(Segment(self._disk, self._folder, base, self._interval_bytes))
+        self._all.append(self._new_segment(self._disk, self._folder, base, self._interval_bytes))
 
     # -- reading -----------------------------------------------------------------------------
 

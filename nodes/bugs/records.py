@@ -1,0 +1,200 @@
+"""Batches on disk that are not what was stored, and indexes that point elsewhere."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import replace
+
+from nodes.broker.log.batch import Batch, Buffer, check_crc, read_header, sign
+from nodes.broker.log.errors import CorruptBatch
+from nodes.broker.log.index import Index
+from nodes.broker.log.log import Appended, Log
+from nodes.broker.log.recovery import Recovered, Recovery
+from nodes.broker.log.segment import Segment
+from nodes.broker.log.segments import Segments
+from nodes.broker.parts import Parts
+from nodes.bugs.bug import Activate, Bug, by_name
+
+# -- what a power failure left -------------------------------------------------------------------
+
+
+def crc_not_checked(parts: Parts, activate: Activate) -> Parts:
+    class Unchecked(Recovery):
+        def _batches(self, segment: Segment, position: int) -> Iterator[tuple[int, Batch]]:
+            for at, batch in segment.walk(position):
+                if not _is_whole(segment, at, batch):
+                    activate()
+                yield at, batch
+
+    class Planted(Log):
+        new_recovery = Unchecked
+
+    return replace(parts, log=Planted)
+
+
+def damage_signed_anew(parts: Parts, activate: Activate) -> Parts:
+    class Signing(Recovery):
+        def _batches(self, segment: Segment, position: int) -> Iterator[tuple[int, Batch]]:
+            for at, batch in segment.walk(position):
+                if not _is_whole(segment, at, batch):
+                    activate()
+                    data = bytearray(segment.file.read_at(at, batch.size))
+                    sign(data, 0, batch.size)
+                    segment.file.write_at(at, data)
+                yield at, batch
+
+    class Planted(Log):
+        new_recovery = Signing
+
+    return replace(parts, log=Planted)
+
+
+def _is_whole(segment: Segment, at: int, batch: Batch) -> bool:
+    try:
+        check_crc(segment.file.read_at(at, batch.size), 0, batch.size)
+    except CorruptBatch:
+        return False
+    return True
+
+
+def torn_batch_skipped(parts: Parts, activate: Activate) -> Parts:
+    class Skipping(Recovery):
+        async def _segment(self, segment: Segment, found: Recovered) -> None:
+            data = segment.file.read_at(0, segment.file.size())
+            whole = b"".join(_whole_batches(data))
+            if whole != data[: len(whole)]:
+                activate()
+                segment.file.write_at(0, whole)
+                segment.file.truncate(len(whole))
+            await super()._segment(segment, found)
+
+    class Planted(Log):
+        new_recovery = Skipping
+
+    return replace(parts, log=Planted)
+
+
+def _whole_batches(data: bytes) -> Iterator[bytes]:
+    """All that can be made out, whatever lies between them."""
+    at, end, epoch = 0, 0, -1
+    while at < len(data):
+        try:
+            batch = read_header(data, at)
+            check_crc(data, at, batch.size)
+        except CorruptBatch:
+            at += 1
+            continue
+        if batch.base_offset >= end and batch.leader_epoch >= epoch:
+            yield data[at : at + batch.size]
+            end, epoch = batch.next_offset, batch.leader_epoch
+        at += batch.size
+
+
+# -- no room -------------------------------------------------------------------------------------
+
+
+def enospc_ignored(parts: Parts, activate: Activate) -> Parts:
+    class Careless(Segments):
+        def append(self, data: Buffer, found: list[Batch]) -> None:
+            try:
+                super().append(data, found)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                activate()
+
+    class Planted(Log):
+        new_segments = Careless
+
+        def append_leader(self, data: bytearray | memoryview, epoch: int, now_ms: int) -> Appended:
+            end = self.end_offset
+            appended = super().append_leader(data, epoch, now_ms)
+            if appended.duplicate or self.end_offset > end:
+                return appended
+            return replace(appended, last_offset=end - 1)  # nothing of it has to be waited for
+
+    return replace(parts, log=Planted)
+
+
+# -- indexes -------------------------------------------------------------------------------------
+
+
+def index_off_by_one(parts: Parts, activate: Activate) -> Parts:
+    class Ahead(Index):
+        def place_of_offset(self, offset: int) -> int:
+            """The entry after the one that is meant."""
+            place = super().place_of_offset(offset)
+            if place + 1 == len(self._offsets):
+                return place
+            activate()
+            return place + 1
+
+    return _with_index(parts, Ahead)
+
+
+def _with_index(parts: Parts, index: type[Index]) -> Parts:
+    class Misled(Segment):
+        new_index = index
+
+    class Planted(Log):
+        new_segment = Misled
+
+    return replace(parts, log=Planted)
+
+
+BUGS = by_name(
+    Bug(
+        id="K53",
+        name="crc-not-checked",
+        mechanism="after a power failure a batch whose header is whole is taken for whole",
+        seen="seeded",
+        promise="recovery: the log is cut at the first torn or corrupt batch",
+        anomalies=("stuck", "unseen", "lost-write", "phantom"),
+        nemesis="power,kill",
+        options=("value-bytes=700",),
+        plant=crc_not_checked,
+    ),
+    Bug(
+        id="K55",
+        name="damage-signed-anew",
+        mechanism="after a power failure damaged batches get a CRC that fits them, and are served",
+        seen="Jepsen: NATS 2.12.1",
+        promise="recovery: the log is cut at the first torn or corrupt batch",
+        anomalies=("phantom", "inconsistent-offsets", "lost-write", "unseen"),
+        nemesis="power,kill",
+        options=("value-bytes=700",),
+        plant=damage_signed_anew,
+    ),
+    Bug(
+        id="K53",
+        name="torn-batch-skipped",
+        mechanism="after a power failure recovery goes on behind a torn batch, and leaves a gap",
+        seen="seeded",
+        promise="recovery: the log is cut at the first torn or corrupt batch",
+        anomalies=("lost-write", "unseen", "poll-skip", "int-poll-skip", "read-then-lost"),
+        nemesis="power,kill",
+        plant=torn_batch_skipped,
+    ),
+    Bug(
+        id="K58",
+        name="enospc-ignored",
+        mechanism="an append for which there was no room is acknowledged",
+        seen="seeded",
+        promise="acks=all: acknowledged when every in-sync replica has it",
+        anomalies=("lost-write", "inconsistent-offsets", "unseen"),
+        nemesis="disk:full",
+        plant=enospc_ignored,
+    ),
+    Bug(
+        id="K51",
+        name="index-off-by-one",
+        mechanism="a look-up in the index of offsets gives the entry after the one that is meant",
+        seen="seeded",
+        promise="fetch: all batches from the offset on that is asked for",
+        anomalies=("lost-write", "poll-skip", "int-poll-skip", "unseen", "read-then-lost"),
+        nemesis="kill,power",
+        options=("log.index.interval.bytes=300",),
+        plant=index_off_by_one,
+    ),
+)
