@@ -142,6 +142,12 @@ def _explore_parser(explore: argparse.ArgumentParser) -> None:
     explore.add_argument("--bug", help="plant this bug in the nodes (assay list bugs)")
     _beyond(explore)
     explore.add_argument("--until-failure", action="store_true", help="stop at the first finding")
+    explore.add_argument(
+        "--shrink",
+        type=_positive(float),
+        metavar="S",
+        help="of --bug all: shrink what is found, for S seconds at most",
+    )
     explore.add_argument("--time-limit", type=_positive(float), default=10.0, metavar="S")
     explore.add_argument("--rate", type=_positive(float), default=50.0, help="operations a second")
     explore.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from harness import catalog
 from harness.arguments import key_value
+from harness.errors import UsageError
 from harness.explore.campaign import Summary, results
 from harness.explore.dasked import results_on
 from harness.explore.drawing import draw
@@ -32,6 +33,8 @@ def explore_command(arguments: argparse.Namespace) -> int:
         from harness.explore.zoo import zoo_command
 
         return zoo_command(arguments)
+    if arguments.shrink is not None:
+        raise UsageError("--shrink goes with --bug all; to shrink one run there is `assay shrink`")
     seeds = arguments.seeds
     job = Job(run_arguments(arguments), fixed_of(arguments))
     draw(job.base, seeds[0], job.fixed)  # wrong usage is said before anything starts

@@ -1,12 +1,14 @@
 """`assay shrink RUN`: the smallest simulated run that still shows what the run found.
 
-    tape of the run ──▶ fewer faults ──▶ fewer operations ──▶ earlier end ──▶ fewer nodes, threads,
-                    ▲                        (delta debugging)                keys; small values │
-                    └────────────────────── again, while anything shrinks ◀──────────────────────┘
+    tape of the run ──▶ earlier end ──▶ fewer faults ──▶ fewer operations ──▶ less idle time
+                    ▲                        (delta debugging)                       │
+                    │           fewer nodes, links, threads, keys, options; rounder numbers
+                    └────────── again, while anything shrinks; then under other seeds ◀──┘
 
-A candidate counts if its run, judged by the same contract, has a finding of the same name. Draws
-are keyed by what they are for, so that an event that is taken out leaves most of the rest as it
-was; what it does not leave is found out by running it.
+A candidate counts if its run, judged by the contract of its options, has a finding of the same
+name. Draws are keyed by what they are for, so that an event that is taken out leaves most of the
+rest as it was; what it does not leave is found out by running it. Some candidates lose the finding
+by chance only, as a message takes a little longer: at last, each is given a few other seeds.
 Source: Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input" (ddmin).
 """
 
@@ -17,7 +19,7 @@ import json
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +28,20 @@ from harness.arguments import parse_concurrency
 from harness.errors import AssayError, UsageError
 from harness.explore.once import fast, play
 from harness.explore.replay import arguments_of
+from harness.explore.simpler import (
+    GAP_MIN,
+    MS,
+    NS,
+    WAYS,
+    Candidate,
+    closer,
+    families,
+    faster,
+    gaps,
+    groups,
+    spoken_of,
+    until,
+)
 from harness.history import History
 from harness.launch import store_verdict
 from harness.report import text
@@ -35,27 +51,17 @@ from harness.verdict import Verdict
 
 T = TypeVar("T")
 
-NS = 1_000_000_000
-CUTS = (0.5, 0.7, 0.9)
-"""How much of the time between events is tried to be left out."""
+OTHER_SEEDS = 3
+"""How many other schedules a candidate gets that fails under its own no more."""
 
+FINDINGS_MAX = 2
+"""Findings whose operations are tried alone."""
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A tape and the arguments of `assay run` that it is played with."""
+GAPS_MAX = 12
+"""So many gaps between events, the longest, are tried one by one in a pass."""
 
-    arguments: argparse.Namespace
-    tape: Tape
-
-    @property
-    def size(self) -> dict[str, int]:
-        return {
-            "operations": len(self.tape.clients),
-            "faults": sum(1 for _ in groups(self.tape.faults)),
-            "nodes": self.arguments.nodes,
-            "threads": len({event.thread for event in self.tape.clients}),
-            "ms": self.tape.end // 1_000_000,
-        }
+STEP_NS = 200 * MS
+"""The end of the tape is sought as closely as this."""
 
 
 class Shrinker:
@@ -68,6 +74,10 @@ class Shrinker:
     def __init__(self, first: Candidate, anomaly: str, budget_s: float) -> None:
         self.best, self.anomaly = first, anomaly
         self.runs = 0
+        self._seeds: Sequence[int] = ()  # that candidates get besides their own
+        self._spoken_of: list[list[Event]] = []  # operations that the best one's findings name
+        seed = first.arguments.seed
+        self._others = range(seed + 1, seed + 1 + OTHER_SEEDS)
         self._deadline = time.monotonic() + budget_s
         self._tried: set[bytes] = set()
 
@@ -82,46 +92,80 @@ class Shrinker:
             return False
         self._tried.add(key)
         self.runs += 1
-        with tempfile.TemporaryDirectory(prefix="assay-shrink-", dir=fast()) as scratch:
-            verdict = _verdict(candidate, RunFolder(Path(scratch)), keep=False)
-        found = verdict is not None and self.anomaly in {f.anomaly for f in verdict.findings}
-        if found:
-            self.best = candidate
-        return found
+        named = _played(candidate, self.anomaly)
+        if named is not None:
+            self.best, self._spoken_of = candidate, named
+        return named is not None
 
     def shrink(self) -> None:
-        """Pass after pass, until none makes it smaller."""
-        while not self.over:
-            before = self.best
-            for step in (self._faults, self._operations, self._time, self._rest):
-                step()
-            if self.best == before:
-                return
+        """Pass after pass, until none makes it smaller, under no seed."""
+        # Nobody asks for progress, unless that is what is missing: each run is cheaper then.
+        self.fails(self.best.told(liveness=None))
+        for seeds in ((), self._others):
+            self._seeds = seeds
+            before = None
+            while self.best != before and not self.over:
+                before = self.best
+                for step in (
+                    self._end,
+                    self._spoken,
+                    self._faults,
+                    self._operations,
+                    self._time,
+                    self._rest,
+                ):
+                    step()
 
     # -- passes ------------------------------------------------------------------------------
 
+    def _end(self) -> None:
+        """As early as can be found by halving: what comes before is the same to the letter."""
+        low, high = 0, self.best.tape.end
+        while high - low > STEP_NS and not self.over:
+            middle = (low + high) // 2
+            if self.fails(replace(self.best, tape=until(self.best.tape, middle))):
+                high = middle
+            else:
+                low = middle
+
+    def _spoken(self) -> None:
+        """Only what a finding speaks of, under any of a few seeds: if it is all that is needed,
+        the long way is spared."""
+        before, self._seeds = self._seeds, self._others
+        while not self.over and any(
+            self._fails_somehow([*self.best.tape.faults, *events]) for events in self._spoken_of
+        ):
+            pass
+        self._seeds = before
+
     def _faults(self) -> None:
-        tape = self.best.tape
-        others = tape.clients
-        self._ddmin(
-            list(groups(tape.faults)), lambda kept: [*others, *(e for g in kept for e in g)]
-        )
+        self._ddmin(list(groups(self.best.tape.faults)), self.best.tape.faults)
 
     def _operations(self) -> None:
-        tape = self.best.tape
-        faults = tape.faults
-        self._ddmin(list(tape.clients), lambda kept: [*faults, *kept])
+        for family in families(self.best.tape.clients):
+            alive = set(map(id, self.best.tape.clients))
+            items = [[event for event in each if id(event) in alive] for each in family]
+            self._ddmin([each for each in items if each], self.best.tape.clients)
+        clients = self.best.tape.clients
+        self._ddmin([[event] for event in clients], clients)
 
-    def _ddmin(self, items: list[T], events: Callable[[Sequence[T]], list[Event]]) -> None:
-        """Fewer items: whole chunks first, then smaller ones."""
-        if items and self._try_events(events([])):
+    def _ddmin(self, items: list[Sequence[Event]], these: Sequence[Event]) -> None:
+        """Fewer items, which are what `these` events of the tape are made of: whole chunks first,
+        then smaller ones."""
+        its = set(map(id, these))
+        others = [event for event in self.best.tape.events if id(event) not in its]
+
+        def fails(kept: list[Sequence[Event]]) -> bool:
+            return self._fails_somehow([*others, *(event for item in kept for event in item)])
+
+        if not items or fails([]):
             return
         chunk = max(len(items) // 2, 1)
         while items and not self.over:
             start, smaller = 0, False
             while start < len(items) and not self.over:
                 kept = items[:start] + items[start + chunk :]
-                if self._try_events(events(kept)):
+                if fails(kept):
                     items, smaller = kept, True
                 else:
                     start += chunk
@@ -129,115 +173,58 @@ class Shrinker:
                 return
             chunk = max(chunk // 2, 1)
 
-    def _try_events(self, events: list[Event]) -> bool:
-        return self.fails(replace(self.best, tape=self.best.tape.only(events)))
+    def _fails_somehow(self, events: Sequence[Event]) -> bool:
+        """With these events of the best tape, under its own seed or another."""
+        candidate = replace(self.best, tape=self.best.tape.only(events))
+        others = [seed for seed in self._seeds if seed != candidate.arguments.seed]
+        return self.fails(candidate) or any(self.fails(candidate.told(seed=s)) for s in others)
 
     def _time(self) -> None:
-        """Earlier: the end first, then the gaps between events."""
-        tape = self.best.tape
-        last = tape.events[-1].time if tape.events else 0
-        for end in (last, last + NS, last + 3 * NS):
-            if end < tape.end and self.fails(replace(self.best, tape=replace(tape, end=end))):
+        """Earlier: all gaps between events at once, then each of the long ones."""
+        for factor in (0.1, 0.3, 0.5, 0.8):
+            if self.fails(replace(self.best, tape=faster(self.best.tape, factor))):
                 break
-        for cut in reversed(CUTS):
-            tape = self.best.tape
-            events = tuple(
-                Event(int(e.time * (1 - cut)), e.thread, e.f, e.value, e.extra) for e in tape.events
-            )
-            shorter = Tape(events, int(tape.end * (1 - cut)))
-            if self.fails(replace(self.best, tape=shorter)):
-                break
+        for place in gaps(self.best.tape)[:GAPS_MAX]:
+            for gap in self._shorter(place):
+                if self.fails(replace(self.best, tape=closer(self.best.tape, place, gap))):
+                    break
+
+    def _shorter(self, place: int) -> Sequence[int]:
+        times = [0, *(event.time for event in self.best.tape.events), self.best.tape.end]
+        now = times[place + 1] - times[place]
+        return [gap for gap in (GAP_MIN, now // 4, now // 2) if gap < now * 0.8]
 
     def _rest(self) -> None:
-        for candidate in _simpler(self.best):
-            self.fails(candidate)
+        for way in WAYS:
+            while not self.over and any(self.fails(candidate) for candidate in way(self.best)):
+                pass
 
 
-def _simpler(best: Candidate) -> Iterator[Candidate]:
-    """The same with fewer threads, nodes and keys, and with small values."""
-    arguments, tape = best.arguments, best.tape
-    used = sorted({event.thread for event in tape.clients})
-    concurrency = parse_concurrency(arguments.concurrency, arguments.nodes)
-    if used and len(used) < concurrency:
-        place = {thread: number for number, thread in enumerate(used)} | {FAULTS: FAULTS}
-        events = tuple(_at(event, place[event.thread]) for event in tape.events)
-        fewer = _with(arguments, concurrency=str(len(used)))
-        yield Candidate(fewer, replace(tape, events=events))
-    renumbered = _renumbered(tape)
-    if renumbered != tape:
-        yield Candidate(arguments, renumbered)
-    for nodes in (1, 2, 3):
-        if nodes < arguments.nodes and not _names(tape, nodes):
-            # `1n` of fewer nodes would be fewer threads than the tape has.
-            fewer = _with(arguments, nodes=nodes, concurrency=str(concurrency))
-            yield Candidate(fewer, tape)
-
-
-def _names(tape: Tape, nodes: int) -> bool:
-    """Whether a fault names a node beyond the first `nodes`."""
-    words = json.dumps([event.value for event in tape.faults])
-    return any(f'"n{number}"' in words for number in range(nodes + 1, 100))
-
-
-def _renumbered(tape: Tape) -> Tape:
-    """Values that are sent, per key, from 0 on."""
-    next_of: dict[Any, int] = {}
-    events = []
-    for event in tape.events:
-        if event.f != "send" or not isinstance(event.value, list):
-            events.append(event)
-            continue
-        mops = []
-        for mop in event.value:
-            kind, key, _ = mop
-            mops.append([kind, key, next_of.get(key, 0)])
-            next_of[key] = next_of.get(key, 0) + 1
-        events.append(Event(event.time, event.thread, event.f, mops, event.extra))
-    return replace(tape, events=tuple(events))
-
-
-def _at(event: Event, thread: int) -> Event:
-    return Event(event.time, thread, event.f, event.value, event.extra)
-
-
-def _with(arguments: argparse.Namespace, **changes: Any) -> argparse.Namespace:
-    return argparse.Namespace(**{**vars(arguments), **changes})
-
-
-def groups(faults: Sequence[Event]) -> Iterator[tuple[Event, ...]]:
-    """Faults with what ends them: to take one without the other would leave half a fault.
-
-    An event that ends nothing, or nothing that is still on, is a group of its own.
-    """
-    enders = {"start": ("kill", "power-off"), "resume": ("pause",)}
-    on: dict[str, list[list[Event]]] = {}
-    found: list[list[Event]] = []
-    for event in faults:
-        kinds: Sequence[str]
-        if event.f.startswith("stop-"):
-            kinds = (event.f.removeprefix("stop-"),)
-        elif event.f.startswith("reset-"):
-            kinds = (event.f.removeprefix("reset-"),)
-        else:
-            kinds = enders.get(event.f, ())
-        ended = [group for kind in kinds for group in on.get(kind, ())]
-        if ended:
-            ended[-1].append(event)
-            if not event.f.startswith("reset-"):
-                for kind in kinds:
-                    on.pop(kind, None)
-            continue
-        group = [event]
-        found.append(group)
-        on.setdefault(event.f.removeprefix("start-"), []).append(group)
-    yield from map(tuple, found)
+def _played(candidate: Candidate, anomaly: str) -> list[list[Event]] | None:
+    """What operations the findings of that name speak of, as `spoken_of` gives them for a few of
+    them; None if the candidate's run has no such finding, or cannot be run."""
+    arguments = candidate.arguments
+    with tempfile.TemporaryDirectory(prefix="assay-shrink-", dir=fast()) as scratch:
+        folder = RunFolder(Path(scratch))
+        verdict = _verdict(candidate, folder, keep=False)
+        findings = [] if verdict is None else [f for f in verdict.findings if f.anomaly == anomaly]
+        if not findings:
+            return None
+        history = History.load(folder.history)
+        concurrency = parse_concurrency(arguments.concurrency, arguments.nodes)
+        return [
+            events
+            for finding in findings[:FINDINGS_MAX]
+            for events in spoken_of(candidate.tape, history, concurrency, finding.witness)
+            if len(events) < len(candidate.tape.clients)
+        ]
 
 
 def _verdict(candidate: Candidate, folder: RunFolder, *, keep: bool) -> Verdict | None:
     """Of the candidate's run; None if it cannot be run."""
     path = folder.path / "tape.json"
     path.write_bytes(candidate.tape.dump())
-    arguments = _with(candidate.arguments, tape=path)
+    arguments = candidate.told(tape=path).arguments
     try:
         _, verdict, _ = play(arguments, arguments.seed, folder, keep=keep)
     except AssayError:
@@ -245,59 +232,97 @@ def _verdict(candidate: Candidate, folder: RunFolder, *, keep: bool) -> Verdict 
     return verdict
 
 
-def shrink_command(arguments: argparse.Namespace) -> int:
-    """Exit status: 1, since what is left still fails; 2 if there was nothing to shrink."""
-    folder = RunFolder.find(arguments.run)
+# -- the command -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    """What came of a run. `folder` is that of the smallest one."""
+
+    of: RunFolder
+    folder: RunFolder
+    anomaly: str
+    before: Candidate
+    after: Candidate
+    verdict: Verdict
+    runs: int
+    out_of_time: bool
+    took_s: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "run": str(self.folder.path),
+            "of": str(self.of.path),
+            "anomaly": self.anomaly,
+            "before": self.before.size,
+            "after": self.after.size,
+            "runs": self.runs,
+            "out of time": self.out_of_time,
+            "took_s": round(self.took_s, 1),
+        }
+
+
+def shrink(folder: RunFolder, anomaly: str | None, budget_s: float, results: Path) -> Shrunk:
+    """The smallest run that shows the anomaly, stored among the results with a report.
+
+    Raises:
+        UsageError: the run is none that shrinks, or shows no such anomaly.
+    """
+    began = time.monotonic()
     told = arguments_of(folder)
     if told.cluster != "sim":
         raise UsageError("only simulated runs shrink: elsewhere a run that passes proves nothing")
-    anomalies = list(folder.load("verdict.json").get("anomalies", {}))
-    anomaly = arguments.anomaly or (anomalies[0] if anomalies else None)
-    if anomaly is None or anomaly not in anomalies:
-        raise UsageError(f"{folder.path} found {', '.join(anomalies) or 'nothing'}; give --anomaly")
-    tape = (
-        Tape.load(told.tape)
-        if told.tape is not None
-        else Tape.of(History.load(folder.history), parse_concurrency(told.concurrency, told.nodes))
-    )
-    first = Candidate(told, tape)
-    shrinker = Shrinker(first, anomaly, arguments.budget)
+    found = list(folder.load("verdict.json").get("anomalies", {}))
+    anomaly = anomaly or (found[0] if found else None)
+    if anomaly is None or anomaly not in found:
+        raise UsageError(f"{folder.path} found {', '.join(found) or 'nothing'}; give --anomaly")
+    first = Candidate(told, tape_of(folder, told))
+    shrinker = Shrinker(first, anomaly, budget_s)
     if not shrinker.fails(first):
         raise UsageError(
             f"played from its tape, the run shows no {anomaly}: it hangs on a chance that the tape "
             "does not hold; explore with other seeds"
         )
     shrinker.shrink()
-    into = RunFolder.create(arguments.results or folder.path.parent.parent, "shrunk")
+    into = RunFolder.create(results, "shrunk")
     verdict = _verdict(shrinker.best, into, keep=True)
-    assert verdict is not None
-    store_verdict(into, verdict, f"shrunk from {folder.path.name}, seed {told.seed}", 0.0)
-    shape = {
-        "run": str(into.path),
-        "of": str(folder.path),
-        "anomaly": anomaly,
-        "before": first.size,
-        "after": shrinker.best.size,
-        "runs": shrinker.runs,
-        "out of time": shrinker.over,
-    }
-    into.save("shrunk.json", shape)
-    if arguments.json:
-        print(json.dumps(shape))
-    else:
-        print(_said(shape, verdict, shrinker.best.tape))
+    assert verdict is not None, "it ran before"
+    took_s = time.monotonic() - began
+    store_verdict(into, verdict, f"shrunk from {folder.path.name}, seed {told.seed}", took_s)
+    over = shrinker.over
+    shrunk = Shrunk(
+        folder, into, anomaly, first, shrinker.best, verdict, shrinker.runs, over, took_s
+    )
+    into.save("shrunk.json", shrunk.to_json())
+    return shrunk
+
+
+def tape_of(folder: RunFolder, told: argparse.Namespace) -> Tape:
+    """The tape that a run played, or that its history is."""
+    if told.tape is not None:
+        return Tape.load(told.tape)
+    return Tape.of(History.load(folder.history), parse_concurrency(told.concurrency, told.nodes))
+
+
+def shrink_command(arguments: argparse.Namespace) -> int:
+    """Exit status: 1, since what is left still fails; 2 if there was nothing to shrink."""
+    folder = RunFolder.find(arguments.run)
+    results = arguments.results or folder.path.parent.parent
+    shrunk = shrink(folder, arguments.anomaly, arguments.budget, results)
+    print(json.dumps(shrunk.to_json()) if arguments.json else _said(shrunk))
     return 1
 
 
-def _said(shape: dict[str, Any], verdict: Verdict, tape: Tape) -> str:
-    sizes = ", ".join(f"{shape['before'][k]} → {shape['after'][k]} {k}" for k in shape["after"])
-    lines = [f"SHRUNK  {shape['anomaly']}: {sizes}; {shape['runs']} runs"]
-    if shape["out of time"]:
+def _said(shrunk: Shrunk) -> str:
+    before, after = shrunk.before.size, shrunk.after.size
+    sizes = ", ".join(f"{before[name]} → {after[name]} {name}" for name in after)
+    lines = [f"SHRUNK  {shrunk.anomaly}: {sizes}; {shrunk.runs} runs"]
+    if shrunk.out_of_time:
         lines.append("  the time was up: a larger --budget may find less")
-    for event in tape.events:
+    for event in shrunk.after.tape.events:
         who = "nemesis" if event.thread == FAULTS else f"thread {event.thread}"
         lines.append(f"  {event.time / NS:9.3f} s  {who}  {event.f} {json.dumps(event.value)}")
-    lines.append(text.render(verdict, "the run that is left"))
-    lines.append(f"  replay:  assay replay {shlex.quote(shape['run'])}")
-    lines.append(f"  look:    {shape['run']}/report.html")
+    lines.append(text.render(shrunk.verdict, "the run that is left"))
+    lines.append(f"  replay:  assay replay {shlex.quote(str(shrunk.folder.path))}")
+    lines.append(f"  look:    {shrunk.folder.path}/report.html")
     return "\n".join(lines)

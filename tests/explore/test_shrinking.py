@@ -4,31 +4,43 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.arguments import parse_concurrency
-from harness.explore.shrinking import Candidate, Shrinker, groups
+from harness.explore.shrinking import Shrinker
+from harness.explore.simpler import Candidate, groups
 from harness.tape import FAULTS, Event, Tape
 
 MS = 1_000_000
 
 
-class Fake(Shrinker):
-    """Decides by the events instead of running them."""
+def arguments(**changes: Any) -> argparse.Namespace:
+    told = {"nodes": 3, "concurrency": "2n", "seed": 1, "options": [], "nemesis": "kill"}
+    return argparse.Namespace(**{**told, "liveness": None, **changes})
 
-    def __init__(self, tape: Tape, needed: Callable[[Tape], bool], nodes: int = 3) -> None:
-        arguments = argparse.Namespace(nodes=nodes, concurrency="2n", seed=1, options=[])
-        super().__init__(Candidate(arguments, tape), "lost-write", 60)
+
+class Fake(Shrinker):
+    """Decides by the candidate instead of running it."""
+
+    def __init__(self, tape: Tape, needed: Callable[[Candidate], bool], **changes: Any) -> None:
+        super().__init__(Candidate(arguments(**changes), tape), "lost-write", 60)
         self._needed = needed
 
     def fails(self, candidate: Candidate) -> bool:
         self.runs += 1
-        if self._needed(candidate.tape):
+        smaller = candidate != self.best and self._needed(candidate)
+        if smaller:
             self.best = candidate
-            return True
-        return False
+        return smaller
+
+
+def shrunk(tape: Tape, needed: Callable[[Candidate], bool], **changes: Any) -> Candidate:
+    shrinker = Fake(tape, needed, **changes)
+    shrinker.shrink()
+    return shrinker.best
 
 
 def tape_of(sends: int, *faults: str) -> Tape:
@@ -41,17 +53,17 @@ def tape_of(sends: int, *faults: str) -> Tape:
 @given(needed=st.sets(st.integers(0, 59), min_size=1, max_size=4))
 def test_exactly_what_is_needed_is_left(needed: set[int]) -> None:
     tape = tape_of(60, "kill", "start", "pause", "resume")
-    times = {i * MS for i in needed}
+    events = [Event(e.time, e.thread, e.f, e.value, {"n": e.time // MS}) for e in tape.events]
 
-    def fails(candidate: Tape) -> bool:
-        return times <= {e.time for e in candidate.clients} and any(
-            e.f == "pause" for e in candidate.faults
+    def fails(candidate: Candidate) -> bool:
+        tape = candidate.tape
+        return needed <= {e.extra["n"] for e in tape.clients if e.extra} and any(
+            e.f == "pause" for e in tape.faults
         )
 
-    shrinker = Fake(tape, fails)
-    shrinker.shrink()
-    assert {e.time for e in shrinker.best.tape.clients} == times
-    assert [e.f for e in shrinker.best.tape.faults] == ["pause", "resume"]
+    best = shrunk(Tape(tuple(events), tape.end), fails).tape
+    assert sorted(e.extra["n"] for e in best.clients if e.extra) == sorted(needed)
+    assert [e.f for e in best.faults if e.f != "resume"] == ["pause"]
 
 
 def test_a_fault_goes_with_what_ends_it() -> None:
@@ -69,32 +81,76 @@ def test_power_failures_and_kills_end_with_the_same_start() -> None:
 
 
 def test_time_threads_values_and_nodes_shrink_too() -> None:
-    tape = Tape((Event(100 * MS, 4, "send", [["send", 0, 17]]),), 5000 * MS)
-    shrinker = Fake(tape, lambda candidate: len(candidate.clients) == 1)
-    shrinker.shrink()
-    best = shrinker.best
+    tape = Tape((Event(100 * MS, 4, "send", [["send", 3, 17]]),), 5000 * MS)
+    best = shrunk(tape, lambda candidate: len(candidate.tape.clients) == 1)
     assert best.arguments.nodes == 1 and best.arguments.concurrency == "1"
     assert best.tape.clients[0].value == [["send", 0, 0]] and best.tape.clients[0].thread == 0
-    assert best.tape.end < 200 * MS
+    assert best.tape.end <= 100 * MS
 
 
-def test_nodes_that_a_fault_names_stay() -> None:
+def test_nodes_that_a_fault_needs_stay() -> None:
     tape = Tape((Event(1, FAULTS, "kill", ["n3"]), Event(2, 0, "send", [["send", 0, 0]])), 9)
-    shrinker = Fake(tape, lambda candidate: len(candidate.events) == 2, nodes=5)
-    shrinker.shrink()
-    assert shrinker.best.arguments.nodes == 3
+    best = shrunk(tape, lambda candidate: len(candidate.tape.events) == 2, nodes=5)
+    assert best.arguments.nodes == 3
+
+
+def test_a_fault_names_no_more_nodes_and_links_than_it_needs() -> None:
+    cut = {"n1": ["n2", "n3"], "n2": ["n1"], "n3": ["n1"]}
+    events = (
+        Event(1, FAULTS, "start-partition", cut),
+        Event(2, FAULTS, "kill", ["n1", "n2", "n3"]),
+        Event(3, FAULTS, "start", ["n1", "n2", "n3"]),
+        Event(4, FAULTS, "stop-partition"),
+    )
+
+    def fails(candidate: Candidate) -> bool:
+        found = {event.f: event.value for event in candidate.tape.faults}
+        return "n3" in found.get("kill", ()) and "n3" in found.get(
+            "start-partition", {"n1": ()}
+        ).get("n1", ())
+
+    best = {event.f: event.value for event in shrunk(Tape(events, 9), fails).tape.faults}
+    assert best["start-partition"] == {"n1": ["n3"]}
+    assert best["kill"] == ["n3"] and best.get("start", ["n3"]) == ["n3"]
+
+
+def test_options_and_faults_that_nobody_needs_are_left_out() -> None:
+    best = shrunk(
+        tape_of(1, "kill", "start"),
+        lambda candidate: (
+            "flush-messages=1" in candidate.arguments.options and bool(candidate.tape.faults)
+        ),
+        options=["acks=all", "flush-messages=1", "sim.split=0.3"],
+        nemesis="partition:leader,kill:all",
+        liveness=30.0,
+    )
+    assert best.arguments.options == ["flush-messages=1"]
+    assert best.arguments.nemesis == "kill:all" and best.arguments.liveness is None
+
+
+def test_what_is_lost_by_chance_only_is_found_under_another_seed() -> None:
+    """Nine operations, of which no more go under the seed of the run itself."""
+
+    def fails(candidate: Candidate) -> bool:
+        left = len(candidate.tape.clients)
+        return left == 9 or (left >= 2 and candidate.arguments.seed == 2)
+
+    best = shrunk(tape_of(9), fails)
+    assert len(best.tape.clients) == 2 and best.arguments.seed == 2
 
 
 def test_no_more_is_tried_when_the_time_is_up() -> None:
-    arguments = argparse.Namespace(nodes=3, concurrency="2n", seed=1, options=[])
-    shrinker = Shrinker(Candidate(arguments, tape_of(5)), "lost-write", 0.0)
+    shrinker = Shrinker(Candidate(arguments(), tape_of(5)), "lost-write", 0.0)
     shrinker.shrink()
     assert shrinker.runs == 0 and len(shrinker.best.tape.clients) == 5
 
 
 def test_fewer_nodes_leave_as_many_processes_as_the_tape_has() -> None:
     """`2n` of one node is two: what four more were to do would never come."""
-    shrinker = Fake(tape_of(12), lambda tape: len(tape.clients) == 12)
-    shrinker.shrink()
-    arguments = shrinker.best.arguments
-    assert (arguments.nodes, parse_concurrency(arguments.concurrency, arguments.nodes)) == (1, 6)
+
+    def fails(candidate: Candidate) -> bool:
+        threads = {event.thread for event in candidate.tape.clients}
+        return len(candidate.tape.clients) == 12 and len(threads) == 6
+
+    told = shrunk(tape_of(12), fails).arguments
+    assert (told.nodes, parse_concurrency(told.concurrency, told.nodes)) == (1, 6)
