@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +93,10 @@ def _run_one(arguments: argparse.Namespace, seed: int, console: Console) -> tupl
     progress = Silent() if arguments.json else Terminal(console, bands)
     title = f"{test.workload.name} / {test.package.name} / {arguments.cluster}, seed {seed}"
     began = time.monotonic()
-    with _ground(arguments, seed) as (go, clock):
-        run = Run(test, folder, progress, clock)
+    with ground(arguments, seed) as on:
+        run = Run(test, folder, progress, on.now_ns)
         with progress if isinstance(progress, Terminal) else contextlib.nullcontext():
-            go(_execute(run))
+            on.go(execute(run))
             # From here on a signal ends us at once: everything is on disk, and can be checked.
             verdict = run.judge()
         if verdict.outcome is Outcome.VALID and not test.leave_running:
@@ -108,30 +109,41 @@ def _run_one(arguments: argparse.Namespace, seed: int, console: Console) -> tupl
         if run.failure is not None:
             print(f"assay: {run.failure}", file=sys.stderr)
         elif test.leave_running and run.interrupted is None:
-            go(_hold(run))
+            on.go(_hold(run))
     # A node that crashed may be what the run failed of: that is a finding, and not the failure.
     failed = run.failure is not None and verdict.outcome is not Outcome.INVALID
     status = EXIT_FAILED if failed else verdict.outcome.exit_status
     return status, shape, run.interrupted is not None
 
 
-Go = Callable[[Coroutine[Any, Any, None]], None]
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a run's coroutines run on.
+
+    Attributes:
+        go: runs one to its end. now_ns: the clock. world: None on this machine.
+    """
+
+    go: Callable[[Coroutine[Any, Any, None]], None]
+    now_ns: Callable[[], int]
+    world: World | None = None
 
 
 @contextlib.contextmanager
-def _ground(arguments: argparse.Namespace, seed: int) -> Iterator[tuple[Go, Callable[[], int]]]:
-    """What a run's coroutines run on, and its clock: this machine, or a world of their own."""
+def ground(arguments: argparse.Namespace, seed: int) -> Iterator[Ground]:
+    """This machine, or a world of its own, as `--cluster` says."""
     if arguments.cluster == "sim":
         if arguments.leave_running:
             raise UsageError("a simulated cluster ends with its run: leave out --leave-running")
         with World(seed, weather(arguments.options)) as world:
-            yield world.run, world.now_ns
+            yield Ground(world.run, world.now_ns, world)
     else:
         with asyncio.Runner() as runner:
-            yield runner.run, time.monotonic_ns
+            yield Ground(runner.run, time.monotonic_ns)
 
 
-async def _execute(run: Run) -> None:
+async def execute(run: Run) -> None:
+    """The run; SIGINT and SIGTERM interrupt it, so that it heals and can be judged."""
     with _signals(run.interrupt):
         await run.execute()
 

@@ -22,18 +22,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.arguments import parse_concurrency, parse_test, weather
+from harness.arguments import parse_concurrency, parse_test
 from harness.errors import UsageError
 from harness.explore import diagram
+from harness.explore.likeness import Likeness, compare
 from harness.history import History
-from harness.launch import store_verdict
+from harness.launch import execute, ground, store_verdict
 from harness.op import Op
 from harness.run import Run
 from harness.sim.wiretap import Wiretap
 from harness.sim.world import World
 from harness.store import RunFolder
 from harness.tape import Tape
-from harness.verdict import Verdict
+from harness.verdict import Outcome, Verdict
 
 
 @dataclass(slots=True)
@@ -63,36 +64,25 @@ class Stopper:
 
 
 def replay_command(arguments: argparse.Namespace) -> int:
-    """Exit status: 0 the same history (or, on real clusters, the same verdict), 1 another."""
+    """Exit status: 0 the same history (or, on real clusters, the same verdict), 1 another; 3 if it
+    was interrupted, 4 if it failed."""
     folder = RunFolder.find(arguments.run)
     told = arguments_of(folder)
     simulated = told.cluster == "sim"
+    if arguments.diagram is not None and not simulated:
+        raise UsageError("--diagram: only the messages of a simulated run can be drawn")
     into = RunFolder.create(arguments.results or folder.path.parent.parent, "replay")
-    if not simulated and told.tape is None:
-        tape = Tape.of(
-            History.load(folder.history), parse_concurrency(told.concurrency, told.nodes)
-        )
-        (into.path / "tape.json").write_bytes(tape.dump())
+    if not simulated:
+        tape = tape_of(folder, told)
         told.tape = into.path / "tape.json"
-    shape: dict[str, Any] = {"run": str(into.path), "of": str(folder.path)}
+        told.tape.write_bytes(tape.dump())
     stopper = Stopper(arguments.until)
-    began = time.monotonic()
-    test = parse_test(told, told.seed)
-    if simulated:
-        with World(told.seed, weather(told.options)) as world:
-            if arguments.diagram is not None:
-                world.network.tap = Wiretap()
-            run = stopper.run = Run(test, into, stopper, world.now_ns)
-            stopper.now = world.now_ns
-            world.run(run.execute())
-    else:
-        run = stopper.run = Run(test, into, stopper)
-        asyncio.run(run.execute())
-    verdict = run.judge()
-    if simulated and arguments.diagram is not None:
-        shape |= _draw(world, run, verdict, stopper.zero, arguments.diagram)
-    title = f"replay of {test.workload.name} / {test.package.name} / {told.cluster}"
-    store_verdict(into, verdict, f"{title}, seed {told.seed}", time.monotonic() - began)
+    shape: dict[str, Any] = {"run": str(into.path), "of": str(folder.path)}
+    run, verdict, more = _play_again(told, into, stopper, arguments.diagram)
+    shape |= more
+    if run.failure is not None:
+        raise run.failure
+    likeness = None
     if simulated:
         difference = first_difference(folder.history, into.history, arguments.until)
         same = difference is None
@@ -100,13 +90,66 @@ def replay_command(arguments: argparse.Namespace) -> int:
     else:
         before = folder.load("verdict.json")
         same = before.get("valid") == verdict.outcome.json
+        likeness = _likeness(folder, into, tape, run.test.concurrency, verdict)
         shape |= {"identical": None, "same verdict": same, "best effort": True}
+        shape |= {"valid": [before.get("valid"), verdict.outcome.json], **likeness.to_json()}
     if arguments.until is not None:
         shape["states"] = stopper.states
         into.save("states.json", stopper.states)
-    print(json.dumps(shape, default=str) if arguments.json else _said(shape, arguments.until))
+    if arguments.json:
+        print(json.dumps(shape, default=str))
+    else:
+        print(_said(shape, arguments.until, likeness))
+    if run.interrupted is not None and arguments.until is None:
+        return 3
     return 0 if same else 1
 
+
+def _play_again(
+    told: argparse.Namespace, into: RunFolder, stopper: Stopper, diagram_at: int | None
+) -> tuple[Run, Verdict, Mapping[str, Any]]:
+    """Run and judge it, on whatever it ran; and where its diagram is, if one was asked for."""
+    began = time.monotonic()
+    test = parse_test(told, told.seed)
+    shape: Mapping[str, Any] = {}
+    with ground(told, told.seed) as on:
+        if on.world is not None and diagram_at is not None:
+            on.world.network.tap = Wiretap()
+        run = stopper.run = Run(test, into, stopper, on.now_ns)
+        stopper.now = on.now_ns
+        on.go(execute(run))
+        verdict = run.judge()
+        if on.world is not None and diagram_at is not None:
+            shape = _draw(on.world, run, verdict, stopper.zero, diagram_at)
+    if verdict.outcome is Outcome.VALID:
+        into.drop_data()
+    title = f"replay of {test.workload.name} / {test.package.name} / {told.cluster}"
+    store_verdict(into, verdict, f"{title}, seed {told.seed}", time.monotonic() - began)
+    return run, verdict, shape
+
+
+def _likeness(
+    folder: RunFolder, into: RunFolder, tape: Tape, concurrency: int, verdict: Verdict
+) -> Likeness:
+    anomalies = folder.load("verdict.json").get("anomalies", {})
+    then = {name: int(told["count"]) for name, told in anomalies.items()}
+    return compare(
+        tape,
+        History.load(folder.history),
+        History.load(into.history),
+        concurrency,
+        (then, verdict.anomalies()),
+    )
+
+
+def tape_of(folder: RunFolder, told: argparse.Namespace) -> Tape:
+    """The tape that a run played, or that its history is."""
+    if told.tape is not None:
+        return Tape.load(told.tape)
+    return Tape.of(History.load(folder.history), parse_concurrency(told.concurrency, told.nodes))
+
+
+SAID: Mapping[Any, str] = {outcome.json: outcome.name.lower() for outcome in Outcome}
 
 ANY = -1
 """`--diagram` without an operation: around the first finding."""
@@ -171,16 +214,20 @@ def _short(line: bytes) -> str:
     return line.decode(errors="replace").strip()[:300] or "(nothing)"
 
 
-def _said(shape: Mapping[str, Any], until: int | None) -> str:
+def _said(shape: Mapping[str, Any], until: int | None, likeness: Likeness | None) -> str:
     upto = "" if until is None else f", up to op {until}"
     if shape["identical"]:
         first = f"IDENTICAL  the history is the same, byte for byte{upto}"
     elif shape["identical"] is None:
         word = "SAME" if shape["same verdict"] else "ANOTHER"
-        first = f"{word} VERDICT  the tape was played on a real cluster, as well as that goes"
+        then, now = (SAID.get(valid, "never judged") for valid in shape["valid"])
+        first = (
+            f"{word} VERDICT  {then} then, {now} now: on a real cluster the tape is played as well "
+            "as that goes"
+        )
     else:
         first = f"DIFFERENT  {shape['difference']}"
-    lines = [first]
+    lines = [first, *(f"  {line}" for line in (likeness.lines() if likeness is not None else ()))]
     for node, state in shape.get("states", {}).items():
         lines.append(f"  {node}, {state['process']}: {json.dumps(state['state'])}")
         lines += [f"    {line}" for line in state.get("log", ())]

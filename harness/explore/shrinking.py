@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 from harness.arguments import parse_concurrency
 from harness.errors import AssayError, UsageError
 from harness.explore.once import fast, play
-from harness.explore.replay import arguments_of
+from harness.explore.replay import arguments_of, tape_of
 from harness.explore.simpler import (
     GAP_MIN,
     MS,
@@ -46,7 +46,7 @@ from harness.history import History
 from harness.launch import store_verdict
 from harness.report import text
 from harness.store import RunFolder
-from harness.tape import FAULTS, Event, Tape
+from harness.tape import FAULTS, Event
 from harness.verdict import Verdict
 
 T = TypeVar("T")
@@ -295,13 +295,6 @@ def shrink(folder: RunFolder, anomaly: str | None, budget_s: float, results: Pat
     )
     into.save("shrunk.json", shrunk.to_json())
     return shrunk
-
-
-def tape_of(folder: RunFolder, told: argparse.Namespace) -> Tape:
-    """The tape that a run played, or that its history is."""
-    if told.tape is not None:
-        return Tape.load(told.tape)
-    return Tape.of(History.load(folder.history), parse_concurrency(told.concurrency, told.nodes))
 
 
 def shrink_command(arguments: argparse.Namespace) -> int:
