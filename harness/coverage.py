@@ -27,7 +27,9 @@ from harness.history import History
 from harness.op import KINDS, Kind
 from harness.spells import Spell, operations, spells
 
-READS = frozenset({"poll", "read", "r", "assign", "subscribe", "list-offsets"})
+READS = frozenset(
+    {"poll", "read", "r", "assign", "subscribe", "list-offsets", "offsets-for-times"}
+)
 """Operations that write nothing, in our workloads and Jepsen's."""
 
 MOVERS = frozenset({"kill", "power-off", "pause", "partition"})

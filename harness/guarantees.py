@@ -47,7 +47,13 @@ FORBIDDEN: Mapping[str, str] = {
     "poll-skip": "a consumer that goes on from its position misses nothing",
     "nonmonotonic-poll": "a consumer that goes on from its position is never set back",
     "nonmonotonic-send": "offsets increase in the order in which messages were sent",
+    "listoffsets-too-late": "the first message that is not older than what is asked for is found",
+    "listoffsets-too-early": "no message is found that is older than what is asked for",
     "crash": "a node runs until the harness ends it",
+    "election-safety": "a term has one leader: a node votes once in it, whatever happens to it",
+    "metadata-divergence": "all nodes apply the same entries, in one order, to the same effect",
+    "metadata-regression": "what is committed stays: every later leader has it",
+    "vote-regression": "a node's term and vote are on its disk before anybody hears of them",
 }
 """Why an anomaly is forbidden where nothing licenses it."""
 

@@ -9,6 +9,7 @@ changed, and a bug where nothing was broken.
     C02       a message twice                          no idempotence      an answer may be lost
     C13, C15  loss of what was only in page caches     flush-messages > 1  too many without power
     C10       loss of what had expired                 retention-ms        that much time
+    C09       nothing found by time                    always              leaders may have changed
     C04       gaps between the sends of an operation   always              none needed
 
 A cause lies in a case's window; a fault counts from its invocation until `LINGER_NS` after its end.
@@ -162,6 +163,16 @@ def licences(promises: Mapping[str, Any]) -> Iterator[Licence]:
         yield _page_caches(promises)
     if promises.get("retention-ms") is not None:
         yield _retention(promises["retention-ms"])
+    yield Licence(
+        "C09",
+        ("listoffsets-too-late",),
+        "always",
+        "a leader that does not know yet that another one leads finds nothing where it has nothing",
+        "a fault that can change leaders",
+        partial(_any, _can_change_leaders),
+        strict=True,
+        unsettled=True,
+    )
     yield Licence(
         "C04",
         ("int-send-skip",),

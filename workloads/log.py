@@ -11,12 +11,19 @@ somebody's fault.
     poll           [["poll"]]                   [["poll", {"k": [[offset, v], …]}]]
     crash          null                         never: the client goes away, a fresh one comes
     list-offsets   null                         {"k": end offset}, as the leaders know it now
+    offsets-for-times  {"k": v}                 {"k": [offset, v']}: the first message that is not
+                                                older than that of v, and of which v' it is as old;
+                                                null for none; keys whose leader is silent lack
+
+A message's timestamp follows from its value, a later one for a larger value, so that times are told
+as values.
 
 Each process has a producer and a standalone consumer (no group) of its own. A poll that fails does
 not move the process' positions: it polls from them again.
 
 Can catch: lost, duplicated, reordered, changed and invented messages, at the tail too, by final
-reads with fresh clients. Cannot catch: anything about groups, transactions or timestamps.
+reads with fresh clients; wrong answers to what is looked up by time. Cannot catch: anything about
+groups or transactions.
 Source: jepsen.tests.kafka, without transactions and groups.
 """
 
@@ -27,14 +34,16 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from checkers import log as log_checker
+from checkers.log import times as log_times
 from harness import generator as gen
 from harness.client import Endpoint
 from harness.errors import OpError, Unavailable, UsageError
 from harness.op import Op
 from harness.workload import Load, Workload
 from harness.workload import Options as BaseOptions
+from workloads import times
 from workloads.final_polls import Ends, FinalPolls
-from workloads.payloads import payload, value_of
+from workloads.payloads import Stamps, payload, value_of
 from workloads.ports import BrokerConnect, BrokerPort, Partition, Settings
 from workloads.progress import Everywhere
 from workloads.sends import First, PollUnseen, Sends
@@ -54,6 +63,7 @@ class Options(BaseOptions, frozen=True):
         sends_per_op: messages in one send operation, at most.
         value_bytes: messages are padded to so many bytes.
         assign_p: probability of an assignment instead of a send or poll.
+        times_p: probability of a question where the messages since some moment begin.
         crash_clients_s: mean time between crashes of clients; 0 for none.
         poll_timeout_s: how long a poll waits for a first message.
         final_timeout_s: how long the final reads may take.
@@ -71,12 +81,13 @@ class Options(BaseOptions, frozen=True):
     sends_per_op: int = 1
     value_bytes: int = 0
     assign_p: float = 1 / 64
+    times_p: float = 0.0
     crash_clients_s: float = 15.0
     poll_timeout_s: float = 0.2
     final_timeout_s: float = 60.0
 
 
-READS = frozenset({"poll", "assign", "list-offsets"})
+READS = frozenset({"poll", "assign", "list-offsets", times.F})
 SWARM = {
     "acks": ["all"] * 8 + ["1", "0"],
     "idempotence": ["", "", "", "false"],
@@ -87,9 +98,11 @@ SWARM = {
     "flush-messages": ["", "", "", 1, 3],
     "sends-per-op": [1, 1, 4],
     "crash-clients-s": [0, 2, 5, 15],
+    "value-bytes": ["", "", "", "", "", 700],
+    "times-p": ["", "", "", 0.05],
 }
 """What exploration lets vary; empty for the default."""
-CHECKS = {"log": log_checker.check}
+CHECKS = {"log": log_checker.check, "times": log_times.check}
 
 
 def partition_of(key: int, partitions: int) -> Partition:
@@ -109,13 +122,14 @@ class Client:
     connect: BrokerConnect
     replicas: int
     ends: Ends = field(default_factory=Ends)
+    stamps: Stamps = field(default_factory=Stamps)
     port: BrokerPort | None = None
     positions: dict[int, int | None] = field(default_factory=dict)  # of the assigned keys
     astray: bool = False
 
     async def open(self, endpoint: Endpoint) -> Self:
         port = await self.connect(endpoint, _settings(self.options))
-        return type(self)(self.options, self.connect, self.replicas, self.ends, port)
+        return type(self)(self.options, self.connect, self.replicas, self.ends, self.stamps, port)
 
     async def setup(self) -> None:
         options = self.options
@@ -124,6 +138,8 @@ class Client:
             configs["unclean.leader.election.enable"] = "true"
         if options.flush_messages is not None:
             configs["flush.messages"] = str(options.flush_messages)
+        if options.times_p > 0:
+            configs["message.timestamp.type"] = "CreateTime"  # whatever the brokers' default is
         for topic in range(options.topics):
             await self._port.create_topic(
                 f"log-{topic}", options.partitions, self.replicas, configs
@@ -139,6 +155,8 @@ class Client:
                 return await self._assign(op)
             case "list-offsets":
                 return await self._end_offsets()
+            case times.F:
+                return await self._offsets_for_times(op.value)
             case "crash":
                 raise OpError("the client crashed, as it was told to", name="Crash")
             case other:
@@ -166,7 +184,9 @@ class Client:
     async def _send(self, mop: Sequence[Any]) -> list[Any]:
         _, key, value = mop
         size = self.options.value_bytes
-        offset = await self._port.send(self._partition(key), payload(value, size))
+        offset = await self._port.send(
+            self._partition(key), payload(value, size), self.stamps.of(value)
+        )
         if offset is None:
             return ["send", key, value]
         self.ends.note(key, offset + 1)
@@ -209,6 +229,19 @@ class Client:
             raise Unavailable("no partition's leader told its end offset")
         return {str(self._key(partition)): end for partition, end in sorted(ends.items())}
 
+    async def _offsets_for_times(self, moments: Mapping[str, int]) -> dict[str, list[Any] | None]:
+        asked = {self._partition(int(key)): self.stamps.of(v) for key, v in moments.items()}
+        found = await self._port.offsets_for_times(asked)
+        if asked and not found:
+            raise Unavailable("no partition's leader told its offsets by time")
+        return {str(self._key(p)): self._moment(at) for p, at in sorted(found.items())}
+
+    def _moment(self, found: tuple[int, int | None] | None) -> list[Any] | None:
+        if found is None:
+            return None
+        offset, timestamp_ms = found
+        return [offset, None if timestamp_ms is None else self.stamps.value(timestamp_ms)]
+
     @property
     def _port(self) -> BrokerPort:
         assert self.port is not None, "only a client that was opened speaks"
@@ -234,10 +267,13 @@ def generator(options: Options) -> Any:
     work = gen.mix([Sends((0,) * len(keys), options.sends_per_op), polls])
     if options.assign_p > 0:
         work = gen.weighted([(1 - options.assign_p, work), (options.assign_p, assign)])
+    if options.times_p > 0:
+        work = gen.weighted([(1 - options.times_p, work), (options.times_p, gen.repeat(times.ASK))])
     if options.crash_clients_s > 0:
         crashes = gen.stagger(options.crash_clients_s, gen.repeat(gen.Call("crash")))
         work = gen.any_of(work, crashes)
-    return PollUnseen(First(gen.each_process(gen.once(assign)), work), {}, {})
+    polling = PollUnseen(First(gen.each_process(gen.once(assign)), work), {}, {})
+    return times.Asked(polling, {}) if options.times_p > 0 else polling
 
 
 def workload(options: Options, load: Load, port: BrokerConnect) -> Workload:

@@ -71,8 +71,12 @@ class BrokerPort(Protocol):
         """Create the topic and wait until every partition has a leader. Existing is fine."""
         ...
 
-    async def send(self, partition: Partition, value: bytes) -> int | None:
+    async def send(
+        self, partition: Partition, value: bytes, timestamp_ms: int | None = None
+    ) -> int | None:
         """Send one message; return its offset, None if the broker does not tell (acks=0).
+
+        Its timestamp is `timestamp_ms`, or else when it is sent.
 
         Raises:
             Refused: it was refused before anything could be written.
@@ -91,6 +95,16 @@ class BrokerPort(Protocol):
 
     async def end_offsets(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
         """The next offset that a consumer will see in each partition, asked of its leader now.
+
+        Partitions whose leader does not tell may be left out.
+        """
+        ...
+
+    async def offsets_for_times(
+        self, times: Mapping[Partition, int]
+    ) -> Mapping[Partition, tuple[int, int | None] | None]:
+        """(offset, timestamp) of the first message of each partition that is at least as new as
+        this (ms), asked of its leader now; None for none. Not every library tells the timestamp.
 
         Partitions whose leader does not tell may be left out.
         """

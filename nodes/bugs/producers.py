@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from nodes.broker.errors import Code
 from nodes.broker.log.log import Appended, Log
 from nodes.broker.log.producers import Producers
 from nodes.broker.metadata import PartitionState
@@ -71,6 +72,29 @@ def wrong_offset(parts: Parts, activate: Activate) -> Parts:
     return replace(parts, log=Planted)
 
 
+def producers_expire_at_once(parts: Parts, activate: Activate) -> Parts:
+    class Planted(Partition):
+        def retain(self, producer_expiration_ms: int) -> None:
+            known = len(self.log.producers)
+            super().retain(producer_expiration_ms // 100_000)
+            if len(self.log.producers) < known:
+                activate()
+
+    return replace(parts, partition=Planted)
+
+
+def failed_though_applied(parts: Parts, activate: Activate) -> Parts:
+    class Planted(Partition):
+        async def wait_replicated(self, last_offset: int, timeout_s: float, min_isr: int) -> Code:
+            code = await super().wait_replicated(last_offset, timeout_s, min_isr)
+            if code is Code.NONE:
+                return code
+            activate()
+            return Code.MESSAGE_TOO_LARGE
+
+    return replace(parts, partition=Planted)
+
+
 BUGS = by_name(
     Bug(
         id="K22",
@@ -121,5 +145,26 @@ BUGS = by_name(
         anomalies=("inconsistent-offsets", "lost-write"),
         nemesis="kill",
         plant=wrong_offset,
+    ),
+    Bug(
+        id="K24",
+        name="producers-expire-at-once",
+        mechanism="producers are forgotten after a second without a message instead of a day",
+        seen="KIP-360",
+        promise="idempotence: a retried batch is appended once",
+        anomalies=("duplicate", "nonmonotonic-send", "nonmonotonic-poll"),
+        nemesis="partition,kill",
+        options=("log.retention.check.interval.ms=300",),
+        plant=producers_expire_at_once,
+    ),
+    Bug(
+        id="K25",
+        name="failed-though-applied",
+        mechanism="what fails after the append is answered as if it had been refused before it",
+        seen="KAFKA-13574",
+        promise="errors: a refusal is given before anything is written",
+        anomalies=("G1a",),
+        nemesis="partition,kill",
+        plant=failed_though_applied,
     ),
 )

@@ -143,6 +143,56 @@ def _with_index(parts: Parts, index: type[Index]) -> Parts:
     return replace(parts, log=Planted)
 
 
+# -- looking up by time --------------------------------------------------------------------------
+
+
+def time_rounded_up(parts: Parts, activate: Activate) -> Parts:
+    class Planted(Log):
+        def offset_for_time(self, timestamp: int) -> tuple[int, int, int] | None:
+            later = super().offset_for_time(timestamp + 1)
+            if later != super().offset_for_time(timestamp):
+                activate()
+            return later
+
+    return replace(parts, log=Planted)
+
+
+def time_of_index_entry(parts: Parts, activate: Activate) -> Parts:
+    class Planted(Log):
+        def offset_for_time(self, timestamp: int) -> tuple[int, int, int] | None:
+            found = super().offset_for_time(timestamp)
+            if found is None:
+                return None
+            segment = next(s for s in self.segments if s.end > found[1])
+            entry = max(segment.index.offset_before_time(timestamp), self.start_offset)
+            batch = next(self.segments.headers(entry))
+            if batch.base_offset >= found[1]:
+                return found
+            activate()
+            return batch.max_timestamp, batch.base_offset, batch.leader_epoch
+
+    return replace(parts, log=Planted)
+
+
+def newest_forgotten_at_roll(parts: Parts, activate: Activate) -> Parts:
+    class Forgetful(Segments):
+        def roll(self) -> None:
+            index = self.active.index
+            super().roll()
+            known = index.newest_entry
+            if known < index.max_timestamp:
+                activate()
+                index.max_timestamp = known
+
+    class Planted(Log):
+        new_segments = Forgetful
+
+    return replace(parts, log=Planted)
+
+
+# Torn batches with whole headers: long ones, of which many are in page caches.
+TEARING = ("value-bytes=700", "partitions=4", "flush-messages=1000000", "log.segment.bytes=1000000")
+
 BUGS = by_name(
     Bug(
         id="K53",
@@ -151,8 +201,8 @@ BUGS = by_name(
         seen="seeded",
         promise="recovery: the log is cut at the first torn or corrupt batch",
         anomalies=("stuck", "unseen", "lost-write", "phantom"),
-        nemesis="power,kill",
-        options=("value-bytes=700",),
+        nemesis="power",
+        options=TEARING,
         plant=crc_not_checked,
     ),
     Bug(
@@ -162,8 +212,8 @@ BUGS = by_name(
         seen="Jepsen: NATS 2.12.1",
         promise="recovery: the log is cut at the first torn or corrupt batch",
         anomalies=("phantom", "inconsistent-offsets", "lost-write", "unseen"),
-        nemesis="power,kill",
-        options=("value-bytes=700",),
+        nemesis="power",
+        options=TEARING,
         plant=damage_signed_anew,
     ),
     Bug(
@@ -173,7 +223,8 @@ BUGS = by_name(
         seen="seeded",
         promise="recovery: the log is cut at the first torn or corrupt batch",
         anomalies=("lost-write", "unseen", "poll-skip", "int-poll-skip", "read-then-lost"),
-        nemesis="power,kill",
+        nemesis="power",
+        options=TEARING,
         plant=torn_batch_skipped,
     ),
     Bug(
@@ -196,5 +247,38 @@ BUGS = by_name(
         nemesis="kill,power",
         options=("log.index.interval.bytes=300",),
         plant=index_off_by_one,
+    ),
+    Bug(
+        id="K52",
+        name="time-rounded-up",
+        mechanism="a look-up by time gives the first message after it, not the one of just then",
+        seen="seeded; Redpanda: chaos",
+        promise="ListOffsets: the first message that is not older",
+        anomalies=("listoffsets-too-late",),
+        nemesis="kill",
+        options=("times-p=0.2",),
+        plant=time_rounded_up,
+    ),
+    Bug(
+        id="K52",
+        name="time-of-index-entry",
+        mechanism="a look-up by time gives where the search begins: the entry of the time index",
+        seen="seeded",
+        promise="ListOffsets: the first message that is not older",
+        anomalies=("listoffsets-too-early",),
+        nemesis="kill",
+        options=("times-p=0.2", "log.index.interval.bytes=300"),
+        plant=time_of_index_entry,
+    ),
+    Bug(
+        id="K52",
+        name="newest-forgotten-at-roll",
+        mechanism="of a full segment the newest timestamp is the one that its time index knows",
+        seen="seeded",
+        promise="ListOffsets: the first message that is not older",
+        anomalies=("listoffsets-too-late",),
+        nemesis="kill",
+        options=("times-p=0.2", "log.segment.bytes=2000"),
+        plant=newest_forgotten_at_roll,
     ),
 )

@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -24,6 +24,8 @@ from workloads.ports import BrokerPort, Message, Partition, Positions, Settings
 
 # As the other libraries do: what a client meets stands in the history, not on the terminal.
 logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+
+T = TypeVar("T")
 
 CLIENT_ID = "assay"
 """The library numbers the producers of a process: what a run sends would depend on those before."""
@@ -61,15 +63,18 @@ class AioKafka:
         finally:
             await admin.close()
 
-    async def send(self, partition: Partition, value: bytes) -> int | None:
+    async def send(
+        self, partition: Partition, value: bytes, timestamp_ms: int | None = None
+    ) -> int | None:
         patience_s = 2 * self._settings.request_timeout_s
         try:
             async with asyncio.timeout(patience_s):
                 producer = await self._make_producer()
-                # Its own stamp is made in C, which knows no virtual time.
-                now_ms = int(time.time() * 1000)
+                if timestamp_ms is None:
+                    # Its own stamp is made in C, which knows no virtual time.
+                    timestamp_ms = int(time.time() * 1000)
                 future = await producer.send(
-                    partition.topic, value, partition=partition.number, timestamp_ms=now_ms
+                    partition.topic, value, partition=partition.number, timestamp_ms=timestamp_ms
                 )
         except MessageSizeTooLargeError as error:
             raise Refused(str(error), name=type(error).__name__) from error
@@ -110,15 +115,38 @@ class AioKafka:
 
     async def end_offsets(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
         consumer = await self._make_consumer()
-        wanted = list(partitions)
 
         async def ask(partition: Partition) -> int:
             tp = TopicPartition(*partition)
-            async with asyncio.timeout(self._settings.request_timeout_s):
-                return int((await consumer.end_offsets([tp]))[tp])
+            return int((await consumer.end_offsets([tp]))[tp])
 
-        found = await asyncio.gather(*map(ask, wanted), return_exceptions=True)
-        return {p: end for p, end in zip(wanted, found, strict=True) if isinstance(end, int)}
+        return await self._of_each(partitions, ask)
+
+    async def offsets_for_times(
+        self, times: Mapping[Partition, int]
+    ) -> Mapping[Partition, tuple[int, int | None] | None]:
+        consumer = await self._make_consumer()
+
+        async def ask(partition: Partition) -> tuple[int, int | None] | None:
+            tp = TopicPartition(*partition)
+            found = (await consumer.offsets_for_times({tp: times[partition]}))[tp]
+            return None if found is None else (found.offset, found.timestamp)
+
+        return await self._of_each(times, ask)
+
+    async def _of_each(
+        self, partitions: Iterable[Partition], ask: Callable[[Partition], Awaitable[T]]
+    ) -> dict[Partition, T]:
+        """What each partition's leader says; without those that do not in time."""
+
+        async def in_time(partition: Partition) -> T:
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                return await ask(partition)
+
+        wanted = list(partitions)
+        found = await asyncio.gather(*map(in_time, wanted), return_exceptions=True)
+        told = zip(wanted, found, strict=True)
+        return {p: each for p, each in told if not isinstance(each, BaseException)}
 
     async def close(self) -> None:
         producer, self._producer = self._producer, None

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from harness.client import Endpoint
 from harness.errors import OpError, Refused, TimedOut, Unavailable
 from harness.threads import WorkerThread
-from systems.clients.ends import end_offsets
+from systems.clients.ends import of_each
 from workloads.ports import BrokerPort, Message, Partition, Positions, Settings
 
 try:
@@ -51,8 +51,10 @@ class Confluent:
     ) -> None:
         await self._reading.call(self._create, name, partitions, replication_factor, dict(configs))
 
-    async def send(self, partition: Partition, value: bytes) -> int | None:
-        return await self._sending.call(self._send, partition, value)
+    async def send(
+        self, partition: Partition, value: bytes, timestamp_ms: int | None = None
+    ) -> int | None:
+        return await self._sending.call(self._send, partition, value, timestamp_ms)
 
     async def assign(self, positions: Positions) -> None:
         # Its `seek` fails on a partition that is not being fetched yet; `assign` takes offsets.
@@ -68,8 +70,18 @@ class Confluent:
     async def end_offsets(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
         wanted, timeout_s = list(partitions), self._settings.request_timeout_s
         return await self._read(
-            lambda consumer: end_offsets(
+            lambda consumer: of_each(
                 wanted, timeout_s, partial(_end, consumer), rdkafka.KafkaException
+            )
+        )
+
+    async def offsets_for_times(
+        self, times: Mapping[Partition, int]
+    ) -> Mapping[Partition, tuple[int, int | None] | None]:
+        asked, timeout_s = dict(times), self._settings.request_timeout_s
+        return await self._read(
+            lambda consumer: of_each(
+                asked, timeout_s, partial(_since, consumer, asked), rdkafka.KafkaException
             )
         )
 
@@ -150,7 +162,7 @@ class Confluent:
             )
         return self._producer
 
-    def _send(self, partition: Partition, value: bytes) -> int | None:
+    def _send(self, partition: Partition, value: bytes, timestamp_ms: int | None) -> int | None:
         producer = self._make_producer()
         outcome: list[tuple[Any, Any]] = []
         try:
@@ -158,6 +170,7 @@ class Confluent:
                 partition.topic,
                 value,
                 partition=partition.number,
+                timestamp=timestamp_ms or 0,  # 0 is now
                 on_delivery=lambda error, message: outcome.append((error, message)),
             )
         except BufferError as error:
@@ -233,6 +246,17 @@ def _end(consumer: Any, partition: Partition, timeout_s: float) -> int:
     asked = rdkafka.TopicPartition(*partition)
     _, end = consumer.get_watermark_offsets(asked, timeout_s, cached=False)
     return int(end)
+
+
+def _since(
+    consumer: Any, times: Mapping[Partition, int], partition: Partition, timeout_s: float
+) -> tuple[int, int | None] | None:
+    """It does not say how old the message is."""
+    asked = rdkafka.TopicPartition(*partition, times[partition])
+    (found,) = consumer.offsets_for_times([asked], timeout_s)
+    if found.error is not None:
+        raise rdkafka.KafkaException(found.error)
+    return (int(found.offset), None) if found.offset >= 0 else None
 
 
 def _close_consumer(consumer: Any) -> None:

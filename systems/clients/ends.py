@@ -1,33 +1,37 @@
-"""Where partitions end, asked of a library whose calls block."""
+"""Where partitions end, and other things that their leaders tell, asked of a library whose calls
+block."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from workloads.ports import Partition
 
+T = TypeVar("T")
 
-def end_offsets(
+
+def of_each(
     partitions: Iterable[Partition],
     timeout_s: float,
-    ask: Callable[[Partition, float], int],
+    ask: Callable[[Partition, float], T],
     no_answer: type[Exception],
     now: Callable[[], float] = time.monotonic,
-) -> dict[Partition, int]:
+) -> dict[Partition, T]:
     """Each is asked for by itself, so that one without a leader does not hide the others; what has
     not answered after twice the time-out is left out.
 
     Args:
-        ask: its end, within so many seconds; raises `no_answer` if nobody tells.
+        ask: what is asked of it, within so many seconds; raises `no_answer` if nobody tells.
     """
-    ends: dict[Partition, int] = {}
+    told: dict[Partition, T] = {}
     deadline = now() + 2 * timeout_s
     for partition in partitions:
         left_s = min(deadline - now(), timeout_s / 2)
         if left_s <= 0:
             break
         with contextlib.suppress(no_answer):
-            ends[partition] = ask(partition, left_s)
-    return ends
+            told[partition] = ask(partition, left_s)
+    return told

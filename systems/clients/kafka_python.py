@@ -28,7 +28,7 @@ from kafka.errors import (
 from harness.client import Endpoint
 from harness.errors import Refused, Unavailable
 from harness.threads import WorkerThread
-from systems.clients.ends import end_offsets
+from systems.clients.ends import of_each
 from workloads.ports import BrokerPort, Message, Partition, Positions, Settings
 
 T = TypeVar("T")
@@ -64,8 +64,10 @@ class KafkaPython:
     ) -> None:
         await self._reading.call(self._create, name, partitions, replication_factor, dict(configs))
 
-    async def send(self, partition: Partition, value: bytes) -> int | None:
-        return await self._sending.call(self._send, partition, value)
+    async def send(
+        self, partition: Partition, value: bytes, timestamp_ms: int | None = None
+    ) -> int | None:
+        return await self._sending.call(self._send, partition, value, timestamp_ms)
 
     async def assign(self, positions: Positions) -> None:
         await self._read(lambda consumer: _assign(consumer, positions))
@@ -76,7 +78,15 @@ class KafkaPython:
     async def end_offsets(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
         wanted, timeout_s = list(partitions), self._settings.request_timeout_s
         return await self._read(
-            lambda consumer: end_offsets(wanted, timeout_s, partial(_end, consumer), KafkaError)
+            lambda consumer: of_each(wanted, timeout_s, partial(_end, consumer), KafkaError)
+        )
+
+    async def offsets_for_times(
+        self, times: Mapping[Partition, int]
+    ) -> Mapping[Partition, tuple[int, int | None] | None]:
+        asked, timeout_s = dict(times), self._settings.request_timeout_s
+        return await self._read(
+            lambda consumer: of_each(asked, timeout_s, partial(_since, consumer, asked), KafkaError)
         )
 
     async def close(self) -> None:
@@ -141,11 +151,16 @@ class KafkaPython:
             )
         return self._producer
 
-    def _send(self, partition: Partition, value: bytes) -> int | None:
+    def _send(self, partition: Partition, value: bytes, timestamp_ms: int | None) -> int | None:
         settings = self._settings
         try:
             producer = self._make_producer()
-            future = producer.send(partition.topic, partition=partition.number, value=value)
+            future = producer.send(
+                partition.topic,
+                partition=partition.number,
+                value=value,
+                timestamp_ms=timestamp_ms,
+            )
         except TOO_LARGE as error:
             raise Refused(str(error), name=type(error).__name__) from error
         except KafkaError as error:  # not accepted: nothing was queued
@@ -216,6 +231,15 @@ def _poll(consumer: Any, timeout_s: float) -> list[Message]:
 def _end(consumer: Any, partition: Partition, timeout_s: float) -> int:
     tp = TopicPartition(*partition)
     return int(consumer.end_offsets([tp], timeout_ms=int(timeout_s * 1000))[tp])
+
+
+def _since(
+    consumer: Any, times: Mapping[Partition, int], partition: Partition, timeout_s: float
+) -> tuple[int, int | None] | None:
+    tp = TopicPartition(*partition)
+    asked = {tp: times[partition]}
+    found = consumer.offsets_for_times(asked, timeout_ms=int(timeout_s * 1000))[tp]
+    return None if found is None else (int(found.offset), found.timestamp)
 
 
 def _close_consumer(consumer: Any) -> None:

@@ -121,6 +121,28 @@ async def test_what_is_sent_is_read_at_its_offset(
     assert await one.end_offsets([here, there]) == {here: 3, there: 1}
 
 
+async def test_the_first_message_since_a_time_is_found(
+    port: Open, topic: str, library: str
+) -> None:
+    one, here, there = await port(), Partition(topic, 0), Partition(topic, 1)
+    began_ms = int(time.time() * 1000) - 60_000
+    for ago, number in ((0, 10), (20, 11), (10, 12), (30, 13)):
+        await one.send(here, str(number).encode(), began_ms + ago)
+
+    async def found(ago: int) -> Any:
+        return (await one.offsets_for_times({here: began_ms + ago, there: began_ms}))[here]
+
+    told = {ago: await found(ago) for ago in (-5, 0, 1, 10, 20, 21, 30, 31)}
+    places = {-5: 0, 0: 0, 1: 1, 10: 1, 20: 1, 21: 3, 30: 3}
+    assert {ago: at[0] for ago, at in told.items() if at is not None} == places
+    stamps = {ago: at[1] - began_ms for ago, at in told.items() if at and at[1] is not None}
+    of_each = {0: 0, 1: 20, 3: 30}
+    assert stamps == (
+        {} if library == "confluent" else {ago: of_each[at] for ago, at in places.items()}
+    )
+    assert (await one.offsets_for_times({there: 0}))[there] is None
+
+
 async def test_without_acknowledgement_no_offset_is_told(port: Open, topic: str) -> None:
     one, here = await port(acks="0", idempotence=False), Partition(topic, 0)
     await filled(await port(), here, 1)  # a leader that does not know it yet would drop the next

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from systems.clients.ends import end_offsets
+from systems.clients.ends import of_each
 from workloads.ports import Partition
 
 PARTITIONS = [Partition("log-0", number) for number in range(8)]
@@ -30,7 +30,7 @@ class Leaders:
         return 10 * partition.number
 
     def ends(self, timeout_s: float = 2.0) -> dict[Partition, int]:
-        return end_offsets(PARTITIONS, timeout_s, self.ask, NoAnswerError, now=lambda: self.now)
+        return of_each(PARTITIONS, timeout_s, self.ask, NoAnswerError, now=lambda: self.now)
 
 
 def test_a_partition_without_a_leader_does_not_hide_the_others() -> None:
@@ -48,7 +48,7 @@ def test_partitions_without_a_leader_cost_twice_the_time_out_together() -> None:
 def test_the_last_that_is_asked_gets_what_is_left() -> None:
     leaders = Leaders(*range(8))
     leaders.now = 0.1
-    assert end_offsets(PARTITIONS, 0.3, leaders.ask, NoAnswerError, lambda: leaders.now) == {}
+    assert of_each(PARTITIONS, 0.3, leaders.ask, NoAnswerError, lambda: leaders.now) == {}
     assert sum(leaders.waits) == pytest.approx(0.6)
 
 
@@ -57,4 +57,4 @@ def test_what_is_no_lack_of_an_answer_is_an_error() -> None:
         raise ValueError("no such setting")
 
     with pytest.raises(ValueError, match="no such setting"):
-        end_offsets(PARTITIONS, 2.0, broken, NoAnswerError)
+        of_each(PARTITIONS, 2.0, broken, NoAnswerError)

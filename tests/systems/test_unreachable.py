@@ -87,6 +87,20 @@ async def test_end_offsets_that_nobody_tells_are_an_error_or_none(
     assert time.monotonic() - began < BUDGET_S
 
 
+async def test_offsets_by_time_that_nobody_tells_are_an_error_or_none(
+    connect: Open, silence: Address
+) -> None:
+    port = await connect(endpoint_at(silence))
+    began = time.monotonic()
+    try:
+        found = await port.offsets_for_times({HERE: 0})
+    except Exception as error:
+        assert not isinstance(error, AssertionError)
+    else:
+        assert found == {}
+    assert time.monotonic() - began < BUDGET_S
+
+
 async def test_a_poll_of_silence_ends_in_time_with_nothing(connect: Open, silence: Address) -> None:
     port = await connect(endpoint_at(silence))
     began = time.monotonic()

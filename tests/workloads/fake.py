@@ -23,6 +23,7 @@ class FakeLog:
     """
 
     messages: dict[Partition, list[bytes]] = field(default_factory=dict)
+    stamps: dict[Partition, list[int]] = field(default_factory=dict)
     topics: dict[str, tuple[int, int, dict[str, str]]] = field(default_factory=dict)
     troubles: dict[str, list[Exception | None]] = field(default_factory=dict)
     lost_polls: int = 0
@@ -53,10 +54,13 @@ class FakePort:
     ) -> None:
         self.log.topics[name] = (partitions, replication_factor, dict(configs))
 
-    async def send(self, partition: Partition, value: bytes) -> int | None:
+    async def send(
+        self, partition: Partition, value: bytes, timestamp_ms: int | None = None
+    ) -> int | None:
         self.log.trouble("send")
         messages = self.log.messages.setdefault(partition, [])
         messages.append(value)
+        self.log.stamps.setdefault(partition, []).append(timestamp_ms or 0)
         return None if self.log.silent else len(messages) - 1
 
     async def assign(self, positions: Positions) -> None:
@@ -78,6 +82,16 @@ class FakePort:
     async def end_offsets(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
         self.log.trouble("end_offsets")
         return {p: len(self.log.messages.get(p, [])) for p in partitions}
+
+    async def offsets_for_times(
+        self, times: Mapping[Partition, int]
+    ) -> Mapping[Partition, tuple[int, int | None] | None]:
+        self.log.trouble("offsets_for_times")
+        found: dict[Partition, tuple[int, int | None] | None] = {}
+        for partition, since in times.items():
+            stamps = enumerate(self.log.stamps.get(partition, []))
+            found[partition] = next(((at, stamp) for at, stamp in stamps if stamp >= since), None)
+        return found
 
     async def close(self) -> None:
         self.log.closed += 1

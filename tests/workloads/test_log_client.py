@@ -142,6 +142,40 @@ async def test_messages_are_padded_and_damage_of_the_padding_shows() -> None:
     assert await poll(client) == {"0": [[0, 42], [1, "43...\x00.."]]}
 
 
+async def test_times_are_told_as_values() -> None:
+    log = FakeLog()
+    client = await opened(log, times_p=0.1)
+    for value in (3, 9, 7):
+        await do(client, "send", [["send", 1, value]])
+    early, late, between = log.stamps["log-0", 1]  # type: ignore[index]
+    assert (late - early, between - early) == (6, 4)
+    asked = {"1": 4, "2": 0}
+    assert await do(client, "offsets-for-times", asked) == {"1": [1, 9], "2": None}
+    assert await do(client, "offsets-for-times", {"1": 3}) == {"1": [0, 3]}
+    assert await do(client, "offsets-for-times", {}) == {}
+
+
+async def test_another_process_stamps_values_alike() -> None:
+    log = FakeLog()
+    one = await opened(log)
+    other = await one.open(HERE)
+    await do(one, "send", [["send", 0, 1]])
+    await do(other, "send", [["send", 0, 2]])
+    early, late = log.stamps["log-0", 0]  # type: ignore[index]
+    assert late - early == 1
+
+
+async def test_offsets_by_time_that_no_leader_tells_are_an_error() -> None:
+    client = await opened(FakeLog())
+
+    async def nobody(times: Any) -> dict[Any, Any]:
+        return {}
+
+    client.port.offsets_for_times = nobody  # type: ignore[union-attr, method-assign, assignment]
+    with pytest.raises(Unavailable):
+        await do(client, "offsets-for-times", {"0": 1})
+
+
 async def test_a_refused_send_is_definite_unless_another_of_its_operation_went_before() -> None:
     log = FakeLog()
     client = await opened(log, sends_per_op=2)

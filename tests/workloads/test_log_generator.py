@@ -14,9 +14,10 @@ from harness import generator as gen
 from harness.generator.core import Context
 from harness.generator.rehearse import LATENCY_NS, imperfect, invocations, perfect, rehearse
 from harness.op import Kind, Op
-from workloads import sends
+from workloads import sends, times
 from workloads.log import Options, generator
 from workloads.sends import PollUnseen, Sends
+from workloads.times import Asked
 
 SEEDS = st.integers(0, 2**32)
 
@@ -118,3 +119,32 @@ def test_other_calls_pass_as_they_are(seed: int) -> None:
         for g in (gen.clients(plain), gen.clients(watched))
     ]
     assert run[0] == run[1]
+
+
+# -- questions by time ---------------------------------------------------------------------------
+
+
+def test_a_question_is_of_keys_and_values_that_were_acknowledged() -> None:
+    asked: gen.Generator = Asked(gen.lift([times.ASK] * 3), {})
+    context = Context.of(1, Random(0))
+
+    def ask() -> Any:
+        nonlocal asked
+        step = asked.op(context)
+        assert isinstance(step, tuple)
+        asked = step[1]
+        return step[0].value
+
+    assert ask() == {}
+    for kind, value in ((Kind.OK, [["send", 1, [4, 10]], ["send", 2, 3]]), (Kind.INFO, "?")):
+        asked = asked.update(context, Op(0, 0, kind, 0, "send", value))
+    for _ in range(2):
+        told = ask()
+        assert set(told) == {"1", "2"} and 0 <= told["1"] <= 10 and 0 <= told["2"] <= 3
+
+
+def test_questions_by_time_are_as_frequent_as_they_should_be() -> None:
+    made = gen.clients(gen.limit(2000, generator(Options(times_p=0.1, crash_clients_s=0))))
+    count = Counter(op.f for op in invocations(perfect(made, concurrency=4)))
+    assert count[times.F] == pytest.approx(200, rel=0.3)
+    assert times.F not in Counter(op.f for op in asked(500))

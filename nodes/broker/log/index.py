@@ -59,7 +59,7 @@ class Index:
             self.max_timestamp_offset = batch.last_offset
 
     def _note_time(self) -> None:
-        if self.max_timestamp > (self._times[-1] if self._times else NO_TIMESTAMP):
+        if self.max_timestamp > self.newest_entry:
             self._times.append(self.max_timestamp)
             self._time_offsets.append(self.max_timestamp_offset)
 
@@ -74,6 +74,11 @@ class Index:
     def entry(self, place: int) -> tuple[int, int | None]:
         """(position of a batch, its last offset if known)."""
         return (self._positions[place], self._offsets[place]) if place >= 0 else (0, None)
+
+    @property
+    def newest_entry(self) -> int:
+        """The largest timestamp that has an entry, -1 if none has."""
+        return self._times[-1] if self._times else NO_TIMESTAMP
 
     def offset_before_time(self, timestamp: int) -> int:
         """All batches before the one that holds this offset are older than `timestamp`."""
@@ -92,7 +97,7 @@ class Index:
         times = bisect_left(self._time_offsets, self._offsets[-1]) if keep else 0
         del self._times[times:], self._time_offsets[times:]
         self._written = [min(self._written[0], keep), min(self._written[1], times)]
-        self.max_timestamp = self._times[-1] if times else NO_TIMESTAMP
+        self.max_timestamp = self.newest_entry
         self.max_timestamp_offset = self._time_offsets[-1] if times else NO_TIMESTAMP
         self._since_entry = 0
         self._synced = -1
