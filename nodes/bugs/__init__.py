@@ -36,6 +36,14 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
         "premature-retention",
         "stale-epochs",
     ),
+    "records": (
+        "damage-signed-anew",
+        "enospc-ignored",
+        "index-off-by-one",
+        "time-rounded-up",
+        "time-of-index-entry",
+        "newest-forgotten-at-roll",
+    ),
 }
 
 

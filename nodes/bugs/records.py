@@ -190,8 +190,8 @@ def newest_forgotten_at_roll(parts: Parts, activate: Activate) -> Parts:
     return replace(parts, log=Planted)
 
 
-# Torn batches with whole headers: long ones, of which many are in page caches.
-TEARING = ("value-bytes=700", "partitions=4", "flush-messages=1000000", "log.segment.bytes=1000000")
+UNSYNCED = ("flush-messages=1000000", "log.segment.bytes=1000000")
+"""Much is in page caches only."""
 
 BUGS = by_name(
     Bug(
@@ -202,7 +202,7 @@ BUGS = by_name(
         promise="recovery: the log is cut at the first torn or corrupt batch",
         anomalies=("stuck", "unseen", "lost-write", "phantom"),
         nemesis="power",
-        options=TEARING,
+        options=("value-bytes=700", "partitions=4", *UNSYNCED),
         plant=crc_not_checked,
     ),
     Bug(
@@ -213,7 +213,7 @@ BUGS = by_name(
         promise="recovery: the log is cut at the first torn or corrupt batch",
         anomalies=("phantom", "inconsistent-offsets", "lost-write", "unseen"),
         nemesis="power",
-        options=TEARING,
+        options=("value-bytes=700", "partitions=4", *UNSYNCED),
         plant=damage_signed_anew,
     ),
     Bug(
@@ -224,7 +224,7 @@ BUGS = by_name(
         promise="recovery: the log is cut at the first torn or corrupt batch",
         anomalies=("lost-write", "unseen", "poll-skip", "int-poll-skip", "read-then-lost"),
         nemesis="power",
-        options=TEARING,
+        options=("partitions=2", *UNSYNCED),
         plant=torn_batch_skipped,
     ),
     Bug(

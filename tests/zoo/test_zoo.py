@@ -39,6 +39,12 @@ SEEDS = {
     "orphan-deleted": 0,
     "premature-retention": 0,
     "stale-epochs": 33,
+    "damage-signed-anew": 0,
+    "enospc-ignored": 0,
+    "index-off-by-one": 0,
+    "time-rounded-up": 0,
+    "time-of-index-entry": 0,
+    "newest-forgotten-at-roll": 0,
 }
 TRIES = 12
 
