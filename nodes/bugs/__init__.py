@@ -28,6 +28,8 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
         "producers-lost-on-fail-over",
         "producers-lost-on-restart",
         "wrong-offset",
+        "producers-expire-at-once",
+        "failed-though-applied",
     ),
     "log": (
         "ack-before-fsync",

@@ -45,6 +45,8 @@ SEEDS = {
     "time-rounded-up": 0,
     "time-of-index-entry": 0,
     "newest-forgotten-at-roll": 0,
+    "producers-expire-at-once": 3,
+    "failed-though-applied": 5,
 }
 TRIES = 12
 
