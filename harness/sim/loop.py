@@ -50,6 +50,7 @@ class SimLoop(_Loop):  # type: ignore[misc]
     Attributes:
         name, clock, rng: the host's.
         ready: callbacks in order. held: paused or dead; nothing runs.
+        queued: it has its turn or will have one, or is held: nobody has to see to that.
         on_exit: called with the exception when code of this loop wants the process to end.
         on_error: called with asyncio's context of an error that nobody handled.
     """
@@ -60,7 +61,7 @@ class SimLoop(_Loop):  # type: ignore[misc]
         self.scheduler, self.network, self.name = scheduler, network, name
         self.clock, self.rng = clock, rng
         self.ready: deque[Handle] = deque()
-        self.held = self.dead = False
+        self.held = self.dead = self.queued = False
         self.context = contextvars.copy_context()
         self.on_exit: Callable[[BaseException], None] | None = None
         self.on_error: Callable[[dict[str, Any]], None] | None = None
@@ -80,22 +81,22 @@ class SimLoop(_Loop):  # type: ignore[misc]
         context: contextvars.Context | None = None,
     ) -> Handle:
         handle = Handle(callback, args, self, context)
-        ready = self.ready
-        if not ready and not self.held:
+        if not self.queued:
+            self.queued = True
             self.scheduler.runnable.append(self)
         if not self.dead:
-            ready.append(handle)
+            self.ready.append(handle)
         return handle
 
     call_soon_threadsafe = call_soon
 
     def enqueue(self, handle: Handle) -> None:
         """A timer is due, or something arrived."""
-        ready = self.ready
-        if not ready and not self.held:
+        if not self.queued:
+            self.queued = True
             self.scheduler.runnable.append(self)
         if not self.dead:
-            ready.append(handle)
+            self.ready.append(handle)
 
     def call_later(
         self,
@@ -176,18 +177,22 @@ class SimLoop(_Loop):  # type: ignore[misc]
 
     def hold(self) -> None:
         """Pause: nothing of this loop runs until `release`."""
-        self.held = True
+        self.held = self.queued = True
 
     def release(self) -> None:
         """Resume."""
         assert not self.dead, "the dead do not come back; start another incarnation"
         self.held = False
+        runnable = self.scheduler.runnable
+        if self in runnable:
+            return  # paused and resumed before its turn came
+        self.queued = bool(self.ready)
         if self.ready:
-            self.scheduler.runnable.append(self)
+            runnable.append(self)
 
     def kill(self) -> None:
         """Nothing of this loop ever runs again."""
-        self.held = self.dead = True
+        self.held = self.dead = self.queued = True
         self.ready.clear()
 
     def exiting(self, wish: BaseException) -> None:

@@ -144,6 +144,8 @@ class Scheduler:
                 break
         if ready:
             runnable.append(loop)
+        else:
+            loop.queued = False
 
     def _advance(self) -> None:
         """Go on to the next timer, and make everything ready that is due then."""

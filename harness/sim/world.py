@@ -123,7 +123,7 @@ class World:
         turns = self.scheduler.turns + END_TURNS_MAX
         over = lambda: self.scheduler.turns > turns or all(task.done() for task in tasks)  # noqa: E731
         with contextlib.suppress(Stuck):
-            self.scheduler.run(over)
+            self.scheduler.run(over, self.harness)
 
 
 @contextlib.contextmanager
