@@ -24,6 +24,7 @@ from kafka.protocol.consumer import (
 from harness.host.contract import Host
 from nodes.broker.config import Address, NodeConfig
 from nodes.broker.controller.controller import Controller
+from nodes.broker.encoding import maker
 from nodes.broker.errors import BrokerError, Code
 from nodes.broker.log.errors import CorruptBatch, Misplaced
 from nodes.broker.partition import Partition
@@ -33,6 +34,10 @@ FETCH_VERSION = 15
 LIST_OFFSETS_VERSION = 7
 EARLIEST, LATEST = -2, -1
 PARTITION_BYTES = 1 << 20
+_new_request, _new_topic = maker(FetchRequest), maker(FetchRequest.FetchTopic)
+_new_partition = maker(FetchRequest.FetchTopic.FetchPartition)
+_new_state = maker(FetchRequest.ReplicaState)
+
 BACKOFF_CODES = frozenset(
     {
         Code.NOT_LEADER_OR_FOLLOWER,
@@ -146,8 +151,7 @@ class Fetcher:
         by_topic: dict[uuid.UUID, list[Any]] = {}
         for partition in partitions:
             by_topic.setdefault(partition.state.topic_id, []).append(
-                FetchRequest.FetchTopic.FetchPartition(
-                    version=FETCH_VERSION,
+                _new_partition(
                     partition=partition.state.partition,
                     current_leader_epoch=partition.state.leader_epoch,
                     fetch_offset=partition.log.end_offset,
@@ -156,10 +160,8 @@ class Fetcher:
                     partition_max_bytes=PARTITION_BYTES,
                 )
             )
-        return FetchRequest(
-            version=FETCH_VERSION,
-            replica_state=FetchRequest.ReplicaState(
-                version=FETCH_VERSION,
+        return _new_request(
+            replica_state=_new_state(
                 replica_id=self._config.id,
                 replica_epoch=self._controller.broker_epoch,
             ),
@@ -169,10 +171,7 @@ class Fetcher:
             isolation_level=0,
             session_id=0,
             session_epoch=-1,
-            topics=[
-                FetchRequest.FetchTopic(version=FETCH_VERSION, topic_id=id, partitions=found)
-                for id, found in by_topic.items()
-            ],
+            topics=[_new_topic(topic_id=id, partitions=found) for id, found in by_topic.items()],
             forgotten_topics_data=[],
             rack_id="",
         )

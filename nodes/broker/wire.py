@@ -59,11 +59,16 @@ from kafka.protocol.producer import (
     ProduceRequest,
     ProduceResponse,
 )
+from kafka.protocol.schemas.fields.codecs.encode_buffer import EncodeBuffer
 
 from nodes.broker.decoding import Decoder, decoder
+from nodes.broker.encoding import Encoder, encoder
 
 LENGTH = Struct(">i")
 _START = Struct(">hhi")  # api key, version, correlation id: the same in every header
+_NAME = Struct(">h")  # the length of what follows
+_CORRELATION = Struct(">i")
+_BUFFER = EncodeBuffer()  # of whatever is encoded now: nothing waits meanwhile
 CONNECT_TIMEOUT_S = 2.0
 HEADER_TAGS_MAX = 1024
 REPEATED_BYTES_MAX = 4096
@@ -158,14 +163,21 @@ def _decode(key: int, version: int, frame: bytearray | memoryview) -> tuple[str,
     named = int.from_bytes(frame[8:10], "big", signed=True)
     if named < -1 or named > len(frame) - 10:
         raise Malformed(f"a client id of {named} bytes")
-    flexible = APIS[key].request.flexible_version_q(version)
     head = 10 + max(named, 0)
-    stream = io.BytesIO(bytes(frame[: head + HEADER_TAGS_MAX * flexible]))
-    header = RequestHeader.decode(stream, flexible=flexible)
+    client = str(frame[10:head], "utf-8")
+    if APIS[key].request.flexible_version_q(version):
+        untagged = head < len(frame) and frame[head] == 0
+        head = head + 1 if untagged else _end_of_tags(frame, head)
+    return client, _decoder(key, version)(memoryview(frame)[head:])
+
+
+def _end_of_tags(frame: bytearray | memoryview, head: int) -> int:
+    """Where a header ends whose client's name ends at `head`, and which has tagged fields."""
+    stream = io.BytesIO(bytes(frame[: head + HEADER_TAGS_MAX]))
+    RequestHeader.decode(stream, flexible=True)
     if stream.tell() == head + HEADER_TAGS_MAX:
         raise Malformed(f"tagged fields of over {HEADER_TAGS_MAX} bytes in a header")
-    body = _decoder(key, version)(memoryview(frame)[stream.tell() :])
-    return header.client_id or "", body
+    return stream.tell()
 
 
 @functools.lru_cache(maxsize=256)
@@ -189,27 +201,54 @@ def encode_response(request: Request, body: Any) -> bytes:
 
 
 def encode(api: Api, body: Any, version: int, correlation: int) -> bytes:
-    body.API_VERSION = version
-    body.with_header(correlation)
-    framed: bytes = body.encode(header=True, framed=True)
-    return framed
+    """The whole frame of an answer; the body stays as it is."""
+    encode_body, tags = _answering(api.key, version)
+    return _framed(_CORRELATION.pack(correlation) + tags, encode_body, body)
 
 
-class PeerConnection:
+@functools.cache
+def _answering(key: int, version: int) -> tuple[Encoder, bytes]:
+    """The encoder of an answer, and what its header ends with: that no tagged fields follow."""
+    response = APIS[key].response
+    # The header of ApiVersions can have none: who gets it may not know yet what we speak (KIP-511).
+    tagged = response.flexible_version_q(version) and response is not ApiVersionsResponse
+    return encoder(response, version), b"\0" * tagged
+
+
+@functools.cache
+def _asking(request: Any, response: Any, version: int) -> tuple[int, Encoder, Decoder, bytes]:
+    """The API's key, how its request is encoded and its answer decoded, and the headers' ends."""
+    tags = b"\0" * request.flexible_version_q(version)
+    return request.API_KEY, encoder(request, version), decoder(response, version), tags
+
+
+def _framed(header: bytes, encode_body: Encoder, body: Any) -> bytes:
+    out = _BUFFER
+    out.pos = start = LENGTH.size + len(header)
+    encode_body(body, out)
+    LENGTH.pack_into(out.buf, 0, out.pos - LENGTH.size)
+    out.buf[LENGTH.size : start] = header
+    return bytes(memoryview(out.buf)[: out.pos])
+
+
+class PeerConnection(asyncio.Protocol):
     """A connection to another broker: one request at a time, as a client."""
 
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: str
-    ) -> None:
-        self._reader, self._writer, self._client = reader, writer, client
+    def __init__(self, client: str) -> None:
+        self._client = client.encode()
+        self._transport: asyncio.Transport | None = None
         self._correlation = 0
+        self._received = bytearray()
+        self._answer: asyncio.Future[bytes] | None = None
+        self._lost: Exception | None = None
 
     @staticmethod
     async def open(address: tuple[str, int], client: str) -> PeerConnection:
         """Raises OSError or TimeoutError."""
+        loop = asyncio.get_running_loop()
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(*address, limit=1 << 22)
-        return PeerConnection(reader, writer, client)
+            _, connection = await loop.create_connection(lambda: PeerConnection(client), *address)
+        return connection
 
     async def ask(
         self, body: Any, request: Any, response: Any, version: int, timeout_s: float
@@ -220,25 +259,63 @@ class PeerConnection:
             OSError, EOFError, TimeoutError: the connection is of no more use.
             ValueError: the answer is not one.
         """
+        key, encode_body, decode_body, tags = _asking(request, response, version)
         self._correlation += 1
-        body.API_VERSION = version
-        body.with_header(self._correlation, self._client)
-        self._writer.write(body.encode(header=True, framed=True))
-        async with asyncio.timeout(timeout_s):
-            (size,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
-            data = await self._reader.readexactly(size)
+        start = _START.pack(key, version, self._correlation)
+        header = start + _NAME.pack(len(self._client)) + self._client + tags
+        data = await self._exchange(_framed(header, encode_body, body), timeout_s)
         correlation = int.from_bytes(data[:4], "big", signed=True)
         if correlation != self._correlation:
             raise ValueError(f"answer {correlation} came to request {self._correlation}")
-        # The library would copy all of a fetch twice to find out where its header ends: at four
-        # bytes, and one that says that no tagged fields follow.
-        head = 5 if response.flexible_version_q(version) else 4
+        head = 4 + len(tags)
         try:
-            if any(data[4:head]):
+            if data[4:head] != tags:
                 raise ValueError("tagged fields in its header")
-            return response.decode(memoryview(data)[head:], version=version)
+            return decode_body(memoryview(data)[head:])
         except Exception as error:
             raise ValueError(f"an answer that cannot be decoded: {error}") from error
 
+    async def _exchange(self, frame: bytes, timeout_s: float) -> bytes:
+        """Send a frame and wait for the next one, less its length."""
+        if self._lost is not None:
+            raise self._lost
+        assert self._transport is not None and self._answer is None
+        loop = asyncio.get_running_loop()
+        self._answer = loop.create_future()
+        timer = loop.call_later(timeout_s, self._fail, TimeoutError(f"none in {timeout_s:g} s"))
+        self._transport.write(frame)
+        try:
+            return await self._answer
+        finally:
+            timer.cancel()
+            self._answer = None
+
     def close(self) -> None:
-        self._writer.close()
+        if self._transport is not None:
+            self._transport.close()
+
+    # -- asyncio's side ----------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        received = self._received
+        received += data
+        if len(received) < LENGTH.size:
+            return
+        end = LENGTH.size + LENGTH.unpack_from(received)[0]
+        if end < LENGTH.size:
+            self._fail(ValueError(f"an answer of {end - LENGTH.size} bytes"))
+        elif len(received) >= end and self._answer is not None and not self._answer.done():
+            self._answer.set_result(bytes(memoryview(received)[LENGTH.size : end]))
+            del received[:end]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = exc or EOFError("the peer closed the connection")
+        self._fail(self._lost)
+
+    def _fail(self, error: Exception) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error)

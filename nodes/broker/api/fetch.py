@@ -20,6 +20,7 @@ from kafka.protocol.consumer import FetchResponse
 
 from nodes.broker.api.cluster import current_leader, node_endpoints
 from nodes.broker.api.context import PEER, Context, code_of
+from nodes.broker.encoding import maker
 from nodes.broker.errors import BrokerError, Code
 from nodes.broker.log.errors import LogError
 from nodes.broker.partition import Partition
@@ -32,6 +33,7 @@ _ENDPOINTS = 16
 
 Topic = FetchResponse.FetchableTopicResponse
 Part = Topic.PartitionData
+_new_answer, _new_topic, _new_part = maker(FetchResponse), maker(Topic), maker(Part)
 
 
 @dataclass(slots=True)
@@ -141,11 +143,16 @@ async def _poll(context: Context, body: Any, asked: list[Asked], *, follower: bo
         for each in asked:
             if each.partition is not None:
                 each.partition.watch(more)
+        timer = loop.call_later(left_s, _settle, more)
         try:
-            async with asyncio.timeout(left_s):
-                await more
-        except TimeoutError:
-            return _collect(asked, bytes_max, follower)
+            await more
+        finally:
+            timer.cancel()
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _collect(asked: list[Asked], bytes_max: int, follower: bool) -> Round:
@@ -207,7 +214,7 @@ def _answer(context: Context, request: Request, listener: str, found: Round) -> 
         part = _part(asked, look)
         key = asked.topic_id if request.version >= _TOPIC_IDS else asked.topic
         if key not in topics:
-            topics[key] = Topic(topic=asked.topic, topic_id=asked.topic_id, partitions=[])
+            topics[key] = _new_topic(topic=asked.topic, topic_id=asked.topic_id, partitions=[])
         topics[key].partitions.append(part)
         if look.code:
             context.metrics.failed("Fetch", look.code)
@@ -217,14 +224,14 @@ def _answer(context: Context, request: Request, listener: str, found: Round) -> 
                 leader, epoch = known
                 part.current_leader = Part.LeaderIdAndEpoch(leader_id=leader, leader_epoch=epoch)
                 leaders.add(leader)
-    answer = FetchResponse(responses=list(topics.values()))
+    answer = _new_answer(responses=list(topics.values()))
     if leaders and request.version >= _ENDPOINTS and listener != PEER:
         answer.node_endpoints = node_endpoints(context, listener, leaders, FetchResponse)
     return answer
 
 
 def _part(asked: Asked, look: Look) -> Any:
-    part = Part(
+    part = _new_part(
         partition_index=asked.data.partition,
         error_code=look.code,
         high_watermark=look.hw,

@@ -15,6 +15,7 @@ from kafka.protocol.producer import ProduceResponse
 
 from nodes.broker.api.cluster import current_leader, node_endpoints
 from nodes.broker.api.context import Context, code_of
+from nodes.broker.encoding import maker
 from nodes.broker.errors import BrokerError, Code
 from nodes.broker.log.errors import LogError
 from nodes.broker.log.log import Appended
@@ -31,6 +32,7 @@ _LEADERS_IN_ANSWERS = 10
 
 Topic = ProduceResponse.TopicProduceResponse
 Part = Topic.PartitionProduceResponse
+_new_answer, _new_topic, _new_part = maker(ProduceResponse), maker(Topic), maker(Part)
 
 
 async def produce(context: Context, request: Request, listener: str) -> Any:
@@ -49,7 +51,7 @@ async def produce(context: Context, request: Request, listener: str) -> Any:
             parts.append(part)
             if wait is not None:
                 waits.append(wait)
-        topics.append(Topic(name=topic.name, partition_responses=parts))
+        topics.append(_new_topic(name=topic.name, partition_responses=parts))
     if len(waits) == 1:
         await waits[0]
     elif waits:
@@ -61,7 +63,7 @@ async def produce(context: Context, request: Request, listener: str) -> Any:
         if failed:
             raise Disconnect(f"acks=0, and {failed[0].error_message or failed[0].error_code}")
         return None
-    answer = ProduceResponse(responses=topics)
+    answer = _new_answer(responses=topics)
     if failed and request.version >= _LEADERS_IN_ANSWERS:
         _tell_leaders(context, listener, answer)
     return answer
@@ -71,7 +73,7 @@ def _one(
     context: Context, body: Any, topic: str, data: Any
 ) -> tuple[Any, Coroutine[Any, Any, None] | None]:
     """Append one partition's batch: (its part of the answer, what is to be waited for)."""
-    part = Part(index=data.index, base_offset=-1)
+    part = _new_part(index=data.index, base_offset=-1)
     try:
         if body.transactional_id is not None:
             code = Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED

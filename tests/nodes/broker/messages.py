@@ -41,6 +41,7 @@ SIMPLE: dict[str, st.SearchStrategy[Any]] = {
     "int64": ints(64),
     "string": text,
     "records": st.binary(max_size=100),
+    "bitfield": st.none() | st.sets(st.integers(0, 30)),
     "uuid": st.uuids().map(lambda id: uuid.UUID(int=id.int | 1)),
 }
 
@@ -52,16 +53,22 @@ def struct_of(field: Any, version: int) -> st.SearchStrategy[Any]:
     return st.fixed_dictionaries(fields).map(lambda values: field.data_class(**values))
 
 
+def fields_of(message: Any, version: int) -> st.SearchStrategy[dict[str, Any]]:
+    """The fields of a request or an answer in some version."""
+    return st.fixed_dictionaries(
+        {
+            field.name: value_of(field, version)
+            for field in message._struct._fields
+            if field.for_version_q(version)
+        }
+    )
+
+
 @st.composite
 def requests(draw: st.DrawFn) -> tuple[int, int, Any, bytearray]:
     """(API key, version, body, frame) of a request as a client would send it."""
     key, version = draw(st.sampled_from(VERSIONS))
     message = APIS[key].request
-    fields = {
-        field.name: value_of(field, version)
-        for field in message._struct._fields
-        if field.for_version_q(version)
-    }
-    body = message(version=version, **draw(st.fixed_dictionaries(fields)))
+    body = message(version=version, **draw(fields_of(message, version)))
     body.with_header(draw(ints(32)), draw(st.none() | text))
     return key, version, body, bytearray(body.encode(header=True))
