@@ -36,6 +36,7 @@ FORBIDDEN: Mapping[str, str] = {
     "lost-write": "an acknowledged message is kept: it survives what the settings say it survives",
     "unseen": "an acknowledged message can be read, by complete final reads at the latest",
     "read-then-lost": "what was read is below the high watermark, and stays in the log",
+    "deleted-reappears": "what DeleteRecords has deleted stays deleted, whoever leads",
     "inconsistent-offsets": "an offset below the high watermark holds one message for ever",
     "duplicate": "a batch is appended once, however often the producer sends it",
     "phantom": "nobody can invent a message",

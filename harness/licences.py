@@ -51,6 +51,7 @@ LOSS = (
 UNDOING = (
     *LOSS,
     "read-then-lost",
+    "deleted-reappears",
     "poll-skip",
     "int-poll-skip",
     "nonmonotonic-poll",

@@ -14,6 +14,8 @@ somebody's fault.
     offsets-for-times  {"k": v}                 {"k": [offset, v']}: the first message that is not
                                                 older than that of v, and of which v' it is as old;
                                                 null for none; keys whose leader is silent lack
+    delete-records  {"k": offset}           {"k": low watermark}: what is before the offset is
+                                            deleted, and this is what no replica has any more
 
 A message's timestamp follows from its value, a later one for a larger value, so that times are told
 as values.
@@ -41,7 +43,7 @@ from harness.errors import OpError, Unavailable, UsageError
 from harness.op import Op
 from harness.workload import Load, Workload
 from harness.workload import Options as BaseOptions
-from workloads import times
+from workloads import deletions, times
 from workloads.final_polls import Ends, FinalPolls
 from workloads.payloads import Stamps, payload, value_of
 from workloads.ports import BrokerConnect, BrokerPort, Partition, Settings
@@ -64,6 +66,7 @@ class Options(BaseOptions, frozen=True):
         value_bytes: messages are padded to so many bytes.
         assign_p: probability of an assignment instead of a send or poll.
         times_p: probability of a question where the messages since some moment begin.
+        delete_p: probability of a deletion of a key's older messages.
         crash_clients_s: mean time between crashes of clients; 0 for none.
         poll_timeout_s: how long a poll waits for a first message.
         final_timeout_s: how long the final reads may take.
@@ -82,6 +85,7 @@ class Options(BaseOptions, frozen=True):
     value_bytes: int = 0
     assign_p: float = 1 / 64
     times_p: float = 0.0
+    delete_p: float = 0.0
     crash_clients_s: float = 15.0
     poll_timeout_s: float = 0.2
     final_timeout_s: float = 60.0
@@ -157,6 +161,8 @@ class Client:
                 return await self._end_offsets()
             case times.F:
                 return await self._offsets_for_times(op.value)
+            case deletions.F:
+                return await self._delete(op.value)
             case "crash":
                 raise OpError("the client crashed, as it was told to", name="Crash")
             case other:
@@ -242,6 +248,13 @@ class Client:
         offset, timestamp_ms = found
         return [offset, None if timestamp_ms is None else self.stamps.value(timestamp_ms)]
 
+    async def _delete(self, offsets: Mapping[str, int]) -> dict[str, int]:
+        if not offsets:
+            return {}
+        wanted = {self._partition(int(key)): offset for key, offset in offsets.items()}
+        found = await self._port.delete_records(wanted)
+        return {str(self._key(partition)): low for partition, low in sorted(found.items())}
+
     @property
     def _port(self) -> BrokerPort:
         assert self.port is not None, "only a client that was opened speaks"
@@ -267,13 +280,15 @@ def generator(options: Options) -> Any:
     work = gen.mix([Sends((0,) * len(keys), options.sends_per_op), polls])
     if options.assign_p > 0:
         work = gen.weighted([(1 - options.assign_p, work), (options.assign_p, assign)])
-    if options.times_p > 0:
-        work = gen.weighted([(1 - options.times_p, work), (options.times_p, gen.repeat(times.ASK))])
+    for probability, call in ((options.times_p, times.ASK), (options.delete_p, deletions.DELETE)):
+        if probability > 0:
+            work = gen.weighted([(1 - probability, work), (probability, gen.repeat(call))])
     if options.crash_clients_s > 0:
         crashes = gen.stagger(options.crash_clients_s, gen.repeat(gen.Call("crash")))
         work = gen.any_of(work, crashes)
-    polling = PollUnseen(First(gen.each_process(gen.once(assign)), work), {}, {})
-    return times.Asked(polling, {}) if options.times_p > 0 else polling
+    all: Any = PollUnseen(First(gen.each_process(gen.once(assign)), work), {}, {})
+    all = times.asked(all) if options.times_p > 0 else all
+    return deletions.chosen(all) if options.delete_p > 0 else all
 
 
 def workload(options: Options, load: Load, port: BrokerConnect) -> Workload:

@@ -110,6 +110,10 @@ class BrokerPort(Protocol):
         """
         ...
 
+    async def delete_records(self, offsets: Mapping[Partition, int]) -> Mapping[Partition, int]:
+        """Delete what is before these offsets; the low watermark of each partition."""
+        ...
+
     async def close(self) -> None:
         """Let go of everything, soon. What was sent may still arrive."""
         ...

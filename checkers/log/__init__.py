@@ -1,9 +1,9 @@
 """A log keeps what it acknowledged: once, in order, and for every reader the same.
 
 Reads `send`, `poll` and `txn` (micro-operations `["send", k, v]` → `["send", k, [offset, v]]` and
-`["poll"]` → `["poll", {k: [[offset, v], …]}]`), `assign`, `subscribe` and `seek`, and the marks of
-a run's final reads. Values are unique per key; a repeated one makes the verdict unknown, as does
-one that is spelled in another way, and a history in which nobody sends or polls.
+`["poll"]` → `["poll", {k: [[offset, v], …]}]`), `assign`, `subscribe` and `seek`, `delete-records`,
+and the marks of a run's final reads. Values are unique per key; a repeated one makes the verdict
+unknown, as does one that is spelled in another way, and a history in which nobody sends or polls.
 
 Anomalies, of a message (a value of a key) unless they say otherwise:
     inconsistent-offsets    an offset holds two messages
@@ -11,6 +11,7 @@ Anomalies, of a message (a value of a key) unless they say otherwise:
     lost-write              it took place, somebody who had to pass it read on, nobody ever read it
     unseen                  it was acknowledged, and complete final reads did not find it
     read-then-lost          it was read, and complete final reads did not find it any more
+    deleted-reappears       it was deleted on request, acknowledged, and final reads found it again
     G1a                     it was read although its send failed
     precommitted-read       a transaction read what it itself sent
     phantom                 it was read, and nobody had sent it
@@ -21,7 +22,8 @@ Anomalies, of a message (a value of a key) unless they say otherwise:
     nonmonotonic-poll       as int-nonmonotonic-poll, from one operation of a process to its next
     nonmonotonic-send       as int-nonmonotonic-send, from one operation of a process to its next
 
-Never flagged: gaps in the offsets; sends with an unknown outcome, seen or not; what a process reads
+Never flagged: gaps in the offsets; what may have been deleted on request and is not found, or not
+passed by who reads on behind it; sends with an unknown outcome, seen or not; what a process reads
 after it let go of a key, took it up from the beginning, or seeked; what it reads while subscribed,
 from one operation to the next, since somebody else may have read what lies between; what nobody has
 read of a key of which all readers had seeked or subscribed, and so need not have passed it.
@@ -42,7 +44,7 @@ from typing import Any
 
 import numpy as np
 
-from checkers.log import contents, legible
+from checkers.log import contents, deletions, legible
 from checkers.log.cases import Cases, Proofs
 from checkers.log.final import final_reads, phases
 from checkers.log.lag import worst_lag
@@ -59,6 +61,7 @@ ANOMALIES: dict[str, Detect] = {
     "lost-write": contents.lost_writes,
     "unseen": contents.unseen,
     "read-then-lost": contents.read_then_lost,
+    "deleted-reappears": deletions.reappeared,
     "inconsistent-offsets": contents.inconsistent_offsets,
     "duplicate": contents.duplicates,
     "phantom": contents.phantoms,

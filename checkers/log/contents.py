@@ -9,6 +9,7 @@ import numpy as np
 from checkers.log import spans
 from checkers.log.cases import CONTRADICTION, Case, Cases, Proofs
 from checkers.log.codes import Bools, Ints, dense, order_by, paired
+from checkers.log.deletions import deletable
 from checkers.log.final import FinalReads, final_reads
 from checkers.log.order import Order
 from checkers.log.tables import OK, UNKNOWN
@@ -199,7 +200,7 @@ def _lost(order: Order) -> Bools:
     seen = order.polled[_passing(order)]
     np.maximum.at(bound, order.key[seen], order.first_slot[seen])
     passed = (order.first_slot != UNKNOWN) & (order.last_slot <= bound[order.key])
-    lost: Bools = passed & ~order.read & order.must_exist
+    lost: Bools = passed & ~order.read & order.must_exist & ~deletable(order)
     return lost
 
 
@@ -272,13 +273,14 @@ def _not_found(order: Order, final: FinalReads | None) -> Ints:
     if final is None or not final.complete:
         return np.zeros(0, np.int64)
     in_time = (tables.status[sent.op] == OK) & (tables.end[sent.op] < final.begin[0])
-    return np.flatnonzero(in_time & ~order.read[order.sent])
+    missing = ~order.read & ~deletable(order)
+    return np.flatnonzero(in_time & missing[order.sent])
 
 
 def unjudged(order: Order) -> int:
     """How many messages were acknowledged and never read, and nobody looked whether they are there:
     no one read past them, and no complete final reads followed."""
-    missing = order.acknowledged & ~order.read & ~_lost(order)
+    missing = order.acknowledged & ~order.read & ~_lost(order) & ~deletable(order)
     missing[order.sent[_not_found(order, final_reads(order.tables.history))]] = False
     return int(missing.sum())
 
@@ -320,7 +322,7 @@ def read_then_lost(order: Order) -> Cases:
             (message,),
         )
 
-    messages = np.flatnonzero(there & order.must_exist)
+    messages = np.flatnonzero(there & order.must_exist & ~deletable(order))
     seen_at = tables.history.time[[final.end[-1]] * len(messages)]
     return _of_messages(order, messages, argue, seen_at)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from checkers.log.cases import CONTRADICTION, Case, Cases, Proof, Proofs
 from checkers.log.codes import Bools, Ints, dense, order_by
+from checkers.log.deletions import floors
 from checkers.log.order import Order
 from checkers.log.spans import of_steps, polled_there
 from checkers.log.tables import FAIL, OK, UNKNOWN, Entries
@@ -124,7 +125,15 @@ class Sequences:
     def _steps(self, before: Ints, after: Ints) -> Steps:
         start, end = self.slot[before], self.slot[after]
         size = np.where((start == UNKNOWN) | (end == UNKNOWN), 1, end - start)
+        if self.verb == "polled":
+            # Who was at a place that was deleted goes on behind it, and has missed nothing.
+            past = np.maximum(self._passed(before), start)
+            size = np.where(size > 1, np.maximum(end - past, 1), size)
         return Steps(before, after, size).where(size != 1)
+
+    def _passed(self, entries: Ints) -> Ints:
+        """The last slot that need not be read after each entry: its own, or a deleted one."""
+        return np.maximum(self.slot[entries], floors(self.order)[self.entries.key[entries]])
 
     def _judged(self, steps: Steps) -> tuple[Steps, int]:
         """The steps that can be judged, and how many cannot since the process was subscribed."""
@@ -175,7 +184,7 @@ class Sequences:
             return None
         slots: tuple[Ints, ...] = (self.slot[before], self.slot[after])
         if is_skip:
-            slots = (*slots, self.slot[before] + 1)
+            slots = (*slots, self._passed(before) + 1)
         ops = (self.entries.op[before], self.entries.op[after])
         # A sender is set back where its last message is lost, so not where that can be read.
         settled = np.zeros(len(before), np.bool_)
@@ -223,6 +232,6 @@ class Sequences:
 
     def _between(self, proofs: Proofs, before: int, after: int) -> Proof:
         """That something lies between two entries."""
-        slot = int(self.slot[before]) + 1
+        slot = int(self._passed(np.array([before]))[0]) + 1
         assert slot < self.slot[after]
         return proofs.lies(int(self.order.distinct_messages(slot)[0]), slot)

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAlreadyExistsError
 
 from harness.client import Endpoint
@@ -133,6 +133,22 @@ class AioKafka:
             return None if found is None else (found.offset, found.timestamp)
 
         return await self._of_each(times, ask)
+
+    async def delete_records(self, offsets: Mapping[Partition, int]) -> Mapping[Partition, int]:
+        timeout_s = self._settings.request_timeout_s
+        admin = AIOKafkaAdminClient(
+            client_id=CLIENT_ID,
+            bootstrap_servers=self._bootstrap(),
+            request_timeout_ms=int(timeout_s * 1000),
+        )
+        wanted = {TopicPartition(*p): RecordsToDelete(offset) for p, offset in offsets.items()}
+        try:
+            async with asyncio.timeout(2 * timeout_s):
+                await admin.start()
+                found = await admin.delete_records(wanted)
+        finally:
+            await admin.close()
+        return {Partition(tp.topic, tp.partition): int(low) for tp, low in found.items()}
 
     async def _of_each(
         self, partitions: Iterable[Partition], ask: Callable[[Partition], Awaitable[T]]

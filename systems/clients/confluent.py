@@ -85,6 +85,9 @@ class Confluent:
             )
         )
 
+    async def delete_records(self, offsets: Mapping[Partition, int]) -> Mapping[Partition, int]:
+        return await self._reading.call(self._delete, dict(offsets))
+
     async def close(self) -> None:
         if self._closed:
             return
@@ -201,6 +204,18 @@ class Confluent:
         if name == "MSG_SIZE_TOO_LARGE" or (only_attempt and name in REFUSALS):
             return Refused(failure.str(), name=name)
         return TimedOut(failure.str(), name=name)
+
+    def _delete(self, offsets: Mapping[Partition, int]) -> dict[Partition, int]:
+        timeout_s = self._settings.request_timeout_s
+        wanted = [rdkafka.TopicPartition(*partition, at) for partition, at in offsets.items()]
+        admin = AdminClient(self._common())  # without it nobody would hear the answers
+        asked = admin.delete_records(
+            wanted, request_timeout=2 * timeout_s, operation_timeout=timeout_s
+        )
+        return {
+            Partition(tp.topic, tp.partition): int(told.result(timeout=3 * timeout_s).low_watermark)
+            for tp, told in asked.items()
+        }
 
     def _close_producer(self) -> None:
         if self._producer is not None:

@@ -89,6 +89,9 @@ class KafkaPython:
             lambda consumer: of_each(asked, timeout_s, partial(_since, consumer, asked), KafkaError)
         )
 
+    async def delete_records(self, offsets: Mapping[Partition, int]) -> Mapping[Partition, int]:
+        return await self._reading.call(self._delete, dict(offsets))
+
     async def close(self) -> None:
         if self._closed:
             return
@@ -187,6 +190,18 @@ class KafkaPython:
             admin.wait_for_topics([name], timeout_ms=20_000)
         finally:
             admin.close()
+
+    def _delete(self, offsets: Mapping[Partition, int]) -> dict[Partition, int]:
+        admin = KafkaAdminClient(**self._common())
+        try:
+            wanted = {TopicPartition(*partition): at for partition, at in offsets.items()}
+            timeout_ms = int(self._settings.request_timeout_s * 1000)
+            found = admin.delete_records(wanted, timeout_ms=timeout_ms)
+        finally:
+            admin.close()
+        return {
+            Partition(tp.topic, tp.partition): told["low_watermark"] for tp, told in found.items()
+        }
 
     def _retire_producer(self) -> None:
         """After a broker's refusal: what it cannot retry ends an idempotent producer, which would

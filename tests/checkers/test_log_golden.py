@@ -29,4 +29,4 @@ def test_every_anomaly_has_a_golden_history_in_each_shape() -> None:
         for suffix in (".jsonl", ".edn")
     }
     assert found[".jsonl"] == set(log.ANOMALIES)
-    assert found[".edn"] == set(log.ANOMALIES) - {"unseen", "read-then-lost"}
+    assert found[".edn"] == set(log.ANOMALIES) - {"unseen", "read-then-lost", "deleted-reappears"}

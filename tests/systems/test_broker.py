@@ -70,6 +70,11 @@ async def test_a_partition_without_a_leader_is_led_by_nobody(
     assert seen.leaders == {}
 
 
+async def test_nodes_answer_for_their_quorum_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = await view(monkeypatch, {1: state(quorum={"commit": 7}), 3: state()})
+    assert seen.quorum == {"n1": {"commit": 7}}
+
+
 async def test_the_controller_of_the_highest_term_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = {
         1: state(term=3, controller=1),

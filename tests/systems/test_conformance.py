@@ -143,6 +143,18 @@ async def test_the_first_message_since_a_time_is_found(
     assert (await one.offsets_for_times({there: 0}))[there] is None
 
 
+async def test_what_is_deleted_is_not_read_any_more(port: Open, topic: str) -> None:
+    one, here = await port(), Partition(topic, 0)
+    await filled(one, here, 5)
+    assert await one.delete_records({here: 3}) == {here: 3}
+    reader = await port()
+    await reader.assign({here: None})
+    assert shown(await polled(reader, 2)) == [(3, 3), (4, 4)]
+    with pytest.raises(Exception, match=r"(?i)out.?of.?range"):
+        await one.delete_records({here: 6})
+    assert await one.end_offsets([here]) == {here: 5}
+
+
 async def test_without_acknowledgement_no_offset_is_told(port: Open, topic: str) -> None:
     one, here = await port(acks="0", idempotence=False), Partition(topic, 0)
     await filled(await port(), here, 1)  # a leader that does not know it yet would drop the next

@@ -101,6 +101,14 @@ async def test_offsets_by_time_that_nobody_tells_are_an_error_or_none(
     assert time.monotonic() - began < BUDGET_S
 
 
+async def test_a_deletion_into_silence_ends_in_time_and_in_doubt(
+    connect: Open, silence: Address
+) -> None:
+    port = await connect(endpoint_at(silence))
+    error = await failing(lambda: port.delete_records({HERE: 1}))
+    assert classify(error, "delete-records", frozenset())[0] is Kind.INFO
+
+
 async def test_a_poll_of_silence_ends_in_time_with_nothing(connect: Open, silence: Address) -> None:
     port = await connect(endpoint_at(silence))
     began = time.monotonic()

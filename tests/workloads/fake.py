@@ -24,6 +24,7 @@ class FakeLog:
 
     messages: dict[Partition, list[bytes]] = field(default_factory=dict)
     stamps: dict[Partition, list[int]] = field(default_factory=dict)
+    starts: dict[Partition, int] = field(default_factory=dict)
     topics: dict[str, tuple[int, int, dict[str, str]]] = field(default_factory=dict)
     troubles: dict[str, list[Exception | None]] = field(default_factory=dict)
     lost_polls: int = 0
@@ -92,6 +93,11 @@ class FakePort:
             stamps = enumerate(self.log.stamps.get(partition, []))
             found[partition] = next(((at, stamp) for at, stamp in stamps if stamp >= since), None)
         return found
+
+    async def delete_records(self, offsets: Mapping[Partition, int]) -> Mapping[Partition, int]:
+        self.log.trouble("delete_records")
+        self.log.starts.update(offsets)
+        return offsets
 
     async def close(self) -> None:
         self.log.closed += 1

@@ -176,6 +176,17 @@ async def test_offsets_by_time_that_no_leader_tells_are_an_error() -> None:
         await do(client, "offsets-for-times", {"0": 1})
 
 
+async def test_a_deletion_is_told_by_key_and_one_of_nothing_asks_nobody() -> None:
+    log = FakeLog()
+    client = await opened(log, partitions=3, topics=2)
+    assert await do(client, "delete-records", {"4": 7}) == {"4": 7}
+    assert log.starts == {("log-1", 1): 7}
+    log.troubles["delete_records"] = [TimedOut("no answer")]
+    assert await do(client, "delete-records", {}) == {}
+    with pytest.raises(TimedOut):
+        await do(client, "delete-records", {"0": 1})
+
+
 async def test_a_refused_send_is_definite_unless_another_of_its_operation_went_before() -> None:
     log = FakeLog()
     client = await opened(log, sends_per_op=2)

@@ -14,10 +14,10 @@ from harness import generator as gen
 from harness.generator.core import Context
 from harness.generator.rehearse import LATENCY_NS, imperfect, invocations, perfect, rehearse
 from harness.op import Kind, Op
-from workloads import sends, times
+from workloads import deletions, sends, times
+from workloads.filled import NOWHERE, Newest
 from workloads.log import Options, generator
 from workloads.sends import PollUnseen, Sends
-from workloads.times import Asked
 
 SEEDS = st.integers(0, 2**32)
 
@@ -125,7 +125,7 @@ def test_other_calls_pass_as_they_are(seed: int) -> None:
 
 
 def test_a_question_is_of_keys_and_values_that_were_acknowledged() -> None:
-    asked: gen.Generator = Asked(gen.lift([times.ASK] * 3), {})
+    asked: gen.Generator = times.asked(gen.lift([times.ASK] * 3))
     context = Context.of(1, Random(0))
 
     def ask() -> Any:
@@ -148,3 +148,22 @@ def test_questions_by_time_are_as_frequent_as_they_should_be() -> None:
     count = Counter(op.f for op in invocations(perfect(made, concurrency=4)))
     assert count[times.F] == pytest.approx(200, rel=0.3)
     assert times.F not in Counter(op.f for op in asked(500))
+
+
+# -- deletions -----------------------------------------------------------------------------------
+
+
+def test_a_deletion_takes_half_of_what_is_known_of_a_key_at_most() -> None:
+    known = {0: Newest(9, 40), 1: Newest(3, 0), 2: Newest(5, NOWHERE)}
+    asked = [deletions.older(known, Random(seed)) for seed in range(200)]
+    assert {key for each in asked for key in each} == {"0"}, "nothing is left of the others"
+    offsets = [each["0"] for each in asked]
+    assert min(offsets) == 0 and max(offsets) == 20
+    assert deletions.older({}, Random(0)) == {}
+
+
+def test_deletions_are_as_frequent_as_they_should_be() -> None:
+    made = gen.clients(gen.limit(2000, generator(Options(delete_p=0.05, crash_clients_s=0))))
+    count = Counter(op.f for op in invocations(perfect(made, concurrency=4)))
+    assert count[deletions.F] == pytest.approx(100, rel=0.4)
+    assert deletions.F not in Counter(op.f for op in asked(500))
