@@ -28,7 +28,7 @@ from nemeses.rhythm import Rhythm
 WORLD = "sim."
 """Options of a simulated world begin so."""
 
-ALWAYS = ("crash", "faults")
+ALWAYS = ("crash", "faults", "quorum")
 """Checkers that judge every run, whatever its workload."""
 
 

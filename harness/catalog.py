@@ -56,6 +56,7 @@ OWN: Mapping[str, Mapping[str, Load]] = {
         "crash": _attribute("checkers.crash", "check"),
         "faults": _attribute("checkers.faults", "check"),
         "liveness": _attribute("checkers.liveness", "check"),
+        "quorum": _attribute("checkers.quorum", "check"),
     },
     "systems": {
         "broker": _attribute("systems.broker", "Broker"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from random import Random
@@ -18,6 +19,9 @@ from harness.system import System
 VIEW_EVERY_S = 0.5
 """How old a view may be when a target is drawn: the leader of then is mostly still one."""
 
+ACCOUNTS_MAX = 100
+"""Accounts of nodes that wait to be journaled; where that takes long, older ones are dropped."""
+
 
 class Faults:
     """Resolves and applies the operations of one nemesis on one cluster."""
@@ -26,6 +30,9 @@ class Faults:
         self._nemesis, self._cluster, self._system, self._rng = nemesis, cluster, system, rng
         self._view = View(nodes=tuple(cluster.nodes), clients=tuple(cluster.clients))
         self._roles: Mapping[str, list[str]] = {}
+        self._looking = asyncio.Lock()
+        self._latest: dict[str, Mapping[str, Any]] = {}  # each node's last account
+        self._untold: deque[dict[str, Any]] = deque(maxlen=ACCOUNTS_MAX)
         self._watching: asyncio.Task[None] | None = None
 
     @property
@@ -35,8 +42,21 @@ class Faults:
 
     async def look(self) -> View:
         """Ask the system now."""
-        self._view = await self._system.view(self._cluster)
-        return self._view
+        # One after the other: of two answers of a node, the later one is what it said later.
+        async with self._looking:
+            self._view = view = await self._system.view(self._cluster)
+        for node, account in view.quorum.items():
+            if account != self._latest.get(node):
+                self._latest[node] = account
+                self._untold.append({"node": node, **account})
+        return view
+
+    def accounts(self) -> dict[str, Any]:
+        """What nodes have told of their quorum since this was asked last, for the journal: under
+        `quorum`, in order; nothing if there is nothing new."""
+        told = list(self._untold)
+        self._untold.clear()
+        return {"quorum": told} if told else {}
 
     def watch(self) -> None:
         """Keep the view fresh until `close`."""
@@ -55,11 +75,13 @@ class Faults:
         return self._nemesis.resolve(f, value, view, self._rng)
 
     async def invoke(self, f: str, value: Any) -> tuple[Any, dict[str, Any]]:
-        """Apply the resolved operation. With its effect comes what the nodes were before it."""
+        """Apply the resolved operation. With its effect comes what the nodes were before it, and
+        what they have told of their quorum until now."""
         before = self._roles
         effect = await self._nemesis.invoke(f, value, self._cluster)
         shape = {"outcome": effect.outcome.value, "evidence": dict(effect.evidence)}
-        return value, {"effect": shape, **({"roles": before} if before else {})}
+        extra = {"effect": shape, **({"roles": before} if before else {})}
+        return value, {**extra, **self.accounts()}
 
     async def _watch(self) -> None:
         while True:

@@ -25,6 +25,7 @@ class View:
         leaders: node → how many partitions (or shards) it leads; empty when nobody knows.
         controller: the node that leads the metadata quorum, if known.
         facts: whatever else the system tells (ISR sizes, epochs, elections).
+        quorum: node → its account of the metadata quorum, where there is one: `checkers.quorum`.
     """
 
     nodes: tuple[str, ...]
@@ -33,6 +34,7 @@ class View:
     leaders: Mapping[str, int] = field(default_factory=dict)
     controller: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    quorum: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class Nemesis(Protocol):

@@ -118,6 +118,7 @@ class Run:
         self._interpreter: Interpreter | None = None
         self._body: asyncio.Task[Any] | None = None
         self._crashes = 0  # journaled so far
+        self._accounts: Callable[[], dict[str, Any]] = dict  # of the nodes, not journaled yet
         self._cluster = test.cluster(folder)
         require_abilities(test.package, self._cluster)
 
@@ -222,10 +223,11 @@ class Run:
             closing.callback(watching.cancel)
             self._interpreter = interpreter
             faults.watch()
+            self._accounts = faults.accounts
             await self._phases(interpreter)
             after = dict((await faults.look()).facts)
             self._stats["system"] = dict(test.system.stats(before, after))
-            interpreter.mark("stats", self._stats["system"])
+            interpreter.mark("stats", self._stats["system"], faults.accounts() or None)
 
     async def _close(self, interpreter: Interpreter) -> None:
         self._interpreter = None
@@ -352,7 +354,7 @@ class Run:
             end["error"] = str(error)
             raise
         finally:
-            interpreter.mark("phase", name, {"at": "end", **end})
+            interpreter.mark("phase", name, {"at": "end", **end, **self._accounts()})
 
     async def _watch_crashes(self, interpreter: Interpreter, started_ns: int) -> None:
         while True:

@@ -48,6 +48,7 @@ SWARM: Mapping[str, Sequence[object]] = {
     "replica.lag.time.max.ms": [800, 1500, 4000],
     "replica.fetch.wait.max.ms": [50, 200, 500],
     "log.segment.bytes": ["", "", 2000, 20000],
+    "metadata.log.max.record.bytes.between.snapshots": ["", "", 500],
 }
 """What exploration lets vary; empty for the default."""
 
@@ -97,6 +98,7 @@ class Broker:
             leaders=_leaders(answers, names),
             controller=_controller(answers, names),
             facts={**_facts(answers), **_replication(answers, names)},
+            quorum=_accounts(answers),
         )
 
     def port(self, workload: str, library: str | None) -> Callable[..., Any]:
@@ -156,6 +158,11 @@ def _replication(answers: Mapping[str, Any], names: Mapping[int, str]) -> dict[s
         "epochs": {names[b["id"]]: b["epoch"] for b in brokers},
         "in_sync": [names[b["id"]] for b in brokers if b["id"] not in late and not b["fenced"]],
     }
+
+
+def _accounts(answers: Mapping[str, Any]) -> dict[str, Any]:
+    """What each node answers for in the quorum."""
+    return {node: state["quorum"] for node, state in answers.items() if "quorum" in state}
 
 
 def _facts(answers: Mapping[str, Any]) -> dict[str, int]:

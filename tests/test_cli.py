@@ -101,7 +101,7 @@ def test_json_is_all_that_stands_on_standard_output(
     assert shape["valid"] is False and shape["allowed"] == {}
     lost = shape["anomalies"]["lost-add"]
     assert lost["count"] == 1 and lost["examples"][0]["claim"] == "2 is gone"
-    assert set(shape["checkers"]) == {"set", "crash", "faults"}
+    assert set(shape["checkers"]) == {"set", "crash", "faults", "quorum"}
     assert shape["checkers"]["crash"]["valid"] is True
     assert Path(shape["run"]).is_dir() and err == ""
     assert json.loads(Path(shape["run"], "verdict.json").read_text()) == shape
@@ -284,7 +284,8 @@ def test_a_history_is_checked(
     assert printed(capsys)[0].split()[0] == {0: "VALID", 1: "INVALID", 3: "UNKNOWN"}[status]
     assert assay("check", path, "--workload", "log", "--json") == status
     shape = json.loads(printed(capsys)[0])
-    assert shape["run"] == str(path) and set(shape["checkers"]) == {"log", "crash", "faults"}
+    names = {*catalog.find("workloads", "log").CHECKS, *arguments.ALWAYS}
+    assert shape["run"] == str(path) and set(shape["checkers"]) == names
 
 
 def test_a_witness_is_shown_as_a_timeline(assay: Assay, capsys: pytest.CaptureFixture[str]) -> None:

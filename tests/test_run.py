@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from harness.errors import EnvironmentFailure, UsageError
 from harness.generator import Call
 from harness.guarantees import Contract
 from harness.history import History
-from harness.nemesis import Package
+from harness.nemesis import Package, View
 from harness.op import NEMESIS, Op
 from harness.run import Run, Test, weigh
 from harness.spells import operations, spells
@@ -121,6 +122,32 @@ def test_a_run_goes_through_its_phases_and_journals_them(tmp_path: Path) -> None
     assert setting.watcher.events == list(setting.history)
     assert setting.world.set_ups == 1 and setting.cluster.stopped == 1
     assert setting.world.open_clients == 0, "every client was closed"
+
+
+class Telling(FakeSystem):
+    """Its nodes tell of their quorum; each time, one entry more."""
+
+    asked = 0
+
+    async def view(self, cluster: Any) -> View:
+        self.asked += 1
+        account = {"commit": self.asked}
+        return replace(await super().view(cluster), quorum={"n1": account})
+
+
+def test_what_nodes_tell_of_their_quorum_is_journaled_to_the_end(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, killing(Call("kill", ["n1"])), FinalRead(), system=Telling())
+    setting.execute()
+    told = [
+        (ended.f, account["commit"])
+        for _, ended in operations(setting.history)
+        if ended is not None
+        for account in (ended.extra or {}).get("quorum", ())
+    ]
+    said = [commit for _, commit in told]
+    assert said == list(range(1, len(said) + 1)), "each once, in order"
+    assert {f for f, _ in told} >= {"kill", "phase"}
+    assert told[-1][0] == "stats", "the last is asked for when all is healed and read"
 
 
 def test_the_folder_can_be_checked_with_the_same_verdict(tmp_path: Path) -> None:

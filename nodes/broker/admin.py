@@ -94,6 +94,7 @@ def state(context: Context) -> dict[str, Any]:
         "controller": controller.leader_id,
         "term": controller.term,
         "brokers": list(map(msgspec.structs.asdict, image.brokers.values())),
+        "quorum": controller.account(),
         "counters": msgspec.structs.asdict(image.counters),
         "partitions": [
             {

@@ -28,6 +28,7 @@ DEFAULTS: Mapping[str, Any] = {
     "default.replication.factor": 1,
     "fetch.max.bytes": 57671680,
     "log.retention.check.interval.ms": 300000,
+    "metadata.log.max.record.bytes.between.snapshots": 20971520,
     "num.partitions": 1,
     "producer.id.expiration.ms": 86400000,
     "replica.fetch.max.bytes": 10485760,

@@ -24,6 +24,7 @@ Ongaro's dissertation, §3.10 (transfer), §4.2.3 and §9.6 (pre-vote), §6.2 an
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from random import Random
 
@@ -44,9 +45,16 @@ from nodes.raft.messages import (
 from nodes.raft.pieces import Incoming
 from nodes.raft.ready import HardState, Ready, Role
 
+LED_MAX = 16
+"""Terms that a node remembers to have led."""
+
 
 class Core:
-    """One node's Raft. `voters` includes itself and is the same on all nodes, for ever."""
+    """One node's Raft. `voters` includes itself and is the same on all nodes, for ever.
+
+    Attributes:
+        led: (term, its first entry in it) of what this process has led lately, ascending.
+    """
 
     def __init__(
         self,
@@ -71,6 +79,7 @@ class Core:
         self.commit = self.log.snapshot.index
         self.applied = self.log.snapshot.index  # handed out to be applied
         self.stable = self.log.last_index  # persisted
+        self.led: deque[tuple[int, int]] = deque(maxlen=LED_MAX)
         self._ready = Ready()
         self._now: list[tuple[int, Message]] = []
         self._elapsed = 0
@@ -263,7 +272,8 @@ class Core:
         self._leading = self._new_leading()
         self._set_role(Role.LEADER, self.id)
         # Only an entry of its own term tells a leader what is committed (§5.4.2, §8).
-        self._append_own(b"", 0, 0, None)
+        first = self._append_own(b"", 0, 0, None)
+        self.led.append((self.term, first.index))
         self._leading.replicate()
 
     def _new_leading(self) -> Leading:

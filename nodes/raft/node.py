@@ -21,7 +21,7 @@ from nodes.raft.applied import Applied, StateMachine
 from nodes.raft.config import Config
 from nodes.raft.core import Core
 from nodes.raft.messages import Message
-from nodes.raft.ready import Ready, Role
+from nodes.raft.ready import HardState, Ready, Role
 from nodes.raft.sessions import OPEN, Session, SessionExpired
 from nodes.raft.storage import Storage
 from nodes.raft.transport import Address, Handler, Transport
@@ -39,7 +39,8 @@ COMMAND_BYTES_MAX = 4 << 20
 """So that an entry always fits into a message with others."""
 
 SNAPSHOT_ENTRIES = 5000
-"""Entries applied since the last snapshot before another is made."""
+SNAPSHOT_BYTES = 20 << 20
+"""Entries, or bytes of commands, applied since the last snapshot before another is made."""
 
 RoleCallback = Callable[[Role, int, int | None], None]
 
@@ -61,7 +62,7 @@ def timing(patience_s: float, election_s: float) -> Config:
 
 class RaftNode:
     """See the module. `bind` is where to listen; `peers` how the others are reached, by id;
-    `core` and `storage` what it is made of.
+    `core` and `storage` what it is made of; `snapshot_bytes` see `SNAPSHOT_BYTES`.
 
     Attributes:
         failure: why it works no more; None while it does.
@@ -79,6 +80,7 @@ class RaftNode:
         config: Config | None = None,
         core: type[Core] = Core,
         storage: type[Storage] = Storage,
+        snapshot_bytes: int = SNAPSHOT_BYTES,
     ) -> None:
         self._host, self.id = host, id
         self._voters = sorted({id, *peers})
@@ -86,6 +88,9 @@ class RaftNode:
         self._storage = storage(host.disk, folder)
         self._transport = Transport(host, id, peers, bind)
         self._applied = Applied(machine)
+        self._snapshot_bytes, self._bytes = snapshot_bytes, 0  # of commands since the last one
+        self._durable = HardState()
+        self._since_ns = 0
         self._new_core = core
         self._core: Core | None = None
         self._work = asyncio.Event()
@@ -122,7 +127,8 @@ class RaftNode:
             entries=storage.entries,
         )
         storage.entries = []  # the core has them now
-        self._ticked_ns = self._host.clock.monotonic_ns()
+        self._durable = storage.hard_state
+        self._ticked_ns = self._since_ns = self._host.clock.monotonic_ns()
         self._transport.on_message = self._receive
         await self._transport.start()
         self._tasks = [asyncio.create_task(self._pump(), name="raft pump")]
@@ -170,6 +176,25 @@ class RaftNode:
     def applied(self) -> int:
         """The last entry that was applied."""
         return self._applied.index
+
+    def account(self) -> dict[str, Any]:
+        """What this node answers for, so that somebody who asks all of them can compare.
+
+        since    tells this process from those before it
+        term     that it is in. commit: the last entry that it knows to be committed
+        voted    [term, for whom], as its disk has it
+        led      [term, first entry in it] of what this process led, the latest few
+        applied  [index, checksum of all entries up to it] of a few, the last one at the end
+        """
+        core = self.core
+        return {
+            "since": self._since_ns,
+            "term": core.term,
+            "commit": core.commit,
+            "voted": [self._durable.term, self._durable.vote],
+            "led": list(core.led),
+            "applied": self._applied.marks,
+        }
 
     def on_role(self, callback: RoleCallback) -> None:
         """Call back with (role, term, leader) at each change."""
@@ -325,6 +350,7 @@ class RaftNode:
                 self._work.clear()
                 while (ready := self.core.take()) is not None:
                     await self._storage.save(ready)
+                    self._durable = ready.hard_state or self._durable
                     self.core.persisted(ready)
                     for peer, message in ready.messages:
                         self._transport.send(peer, message)
@@ -347,6 +373,7 @@ class RaftNode:
             self._applied.restore(ready.snapshot)
             self._proposals.overtaken(ready.snapshot.index)
         for entry in ready.committed:
+            self._bytes += len(entry.command)
             result, error = None, None
             try:
                 result = self._applied.apply(entry)
@@ -360,8 +387,10 @@ class RaftNode:
 
     async def _maybe_snapshot(self) -> None:
         core = self.core
-        if self.applied - core.log.snapshot.index < SNAPSHOT_ENTRIES:
+        entries = self.applied - core.log.snapshot.index
+        if entries < SNAPSHOT_ENTRIES and self._bytes < self._snapshot_bytes:
             return
+        self._bytes = 0
         snapshot = core.compact(self.applied, self._applied.snapshot())
         if snapshot is not None:
             # Entries still to be persisted come after these, in a `Ready` of their own.

@@ -155,8 +155,13 @@ class Storage:
         assert self._file is not None
         data = frame(_encode(records))
         self._file.write_at(self._size, data)
-        await self._file.fsync()
+        await self._sync(records)
         self._size += len(data)
+
+    async def _sync(self, records: Sequence[Any]) -> None:
+        """Return when `records`, which were just written, are durable."""
+        assert self._file is not None
+        await self._file.fsync()
 
     async def compact(self, snapshot: Snapshot, entries: Sequence[Entry]) -> None:
         """Replace the snapshot, and the WAL by `entries`: all that is durable after it.

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from crc32c import crc32c
 
 from harness.errors import OpError
 from harness.host.contract import Host
@@ -87,6 +88,7 @@ class Controller:
             ),
             core=core,
             storage=storage,
+            snapshot_bytes=config.ms("metadata.log.max.record.bytes.between.snapshots"),
         )
         self._requests = Requests(host, self._raft)
         self._session_s = config.ms("broker.session.timeout.ms") / 1000
@@ -127,6 +129,11 @@ class Controller:
     @property
     def term(self) -> int:
         return self._raft.term
+
+    def account(self) -> dict[str, Any]:
+        """See `RaftNode.account`; and `image`, [offset, checksum] of the metadata itself."""
+        image = self.image
+        return {**self._raft.account(), "image": [image.offset, crc32c(image.dump())]}
 
     async def wait_failed(self) -> BaseException:
         """Return when this node's share works no more, and why."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import checkers.crash
 import checkers.log
+import checkers.quorum
 from harness.guarantees import FORBIDDEN
 from nodes.broker.config import DEFAULTS
 from nodes.broker.configs import TOPIC_CONFIGS
@@ -49,7 +50,7 @@ def test_every_promise_names_an_anomaly_that_its_checker_knows() -> None:
     assert len(promises) > 10
     for promise, judge in promises:
         name, _, anomalies = judge.partition(": ")
-        module = {"`checkers.log`": checkers.log, "`checkers.crash`": checkers.crash}[name]
+        module = getattr(checkers, name.strip("`").removeprefix("checkers."))
         anomalies = re.sub(r"\(.*?\)|under power loss", "", anomalies)
         for anomaly in filter(None, re.split(r"[,\s]+", anomalies)):
             assert f"    {anomaly} " in str(module.__doc__), f"{promise}: {anomaly}"

@@ -235,6 +235,47 @@ async def test_logs_are_compacted_and_who_is_behind_gets_the_snapshot(
     await cluster.agreed([*commands, b"more"])
 
 
+async def test_a_log_is_compacted_after_so_many_bytes_of_commands(cluster: Cluster) -> None:
+    leader = await cluster.leader()
+    leader._snapshot_bytes = 100
+    for number in range(12):
+        await leader.propose(b"%010d" % number)
+    await until(lambda: leader.core.log.snapshot.index > 0, "a snapshot")
+    assert len(leader.core.log.entries) < 12
+
+
+async def test_nodes_account_for_the_same_log_also_from_a_snapshot(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_module, "SNAPSHOT_ENTRIES", 20)
+    leader = await cluster.leader()
+    before = leader.account()
+    assert before["led"] == [(leader.term, 1)] and before["voted"] == [leader.term, leader.id]
+    away = leader.id % 3 + 1
+    await cluster.stop(away)
+    for number in range(70):
+        await leader.propose(b"%d" % number)
+    await cluster.start(away)
+    applied = [node for node in cluster.nodes.values() if node.id != away]
+    late = cluster.nodes[away]
+    await until(lambda: late.applied == leader.applied, "who was away to catch up")
+    told = [dict(node.account()["applied"]) for node in (late, *applied)]
+    for one in told:
+        assert all(one[at] == told[0][at] for at in one.keys() & told[0].keys())
+    assert leader.applied in told[0] and late.core.log.snapshot.index > 0
+    assert late.account()["since"] > before["since"] and late.account()["led"] == []
+
+
+async def test_a_vote_is_accounted_for_when_it_is_on_the_disk(cluster: Cluster) -> None:
+    leader = await cluster.leader()
+    accounts = [node.account() for node in cluster.nodes.values()]
+    assert sum(account["voted"] == [leader.term, leader.id] for account in accounts) >= 2
+    await cluster.stop(leader.id)
+    await cluster.start(leader.id)
+    term, vote = cluster.nodes[leader.id].account()["voted"]
+    assert (term, vote) >= (leader.term, leader.id)
+
+
 async def test_nodes_call_each_other_and_themselves(cluster: Cluster) -> None:
     leader = await cluster.leader()
 
