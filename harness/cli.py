@@ -24,6 +24,7 @@ from harness.explore.shrinking import shrink_command
 from harness.report import write_report
 from harness.sim.process import begin_again
 from harness.store import RunFolder
+from harness.suite.command import suite_command
 
 EXIT_USAGE, EXIT_UNKNOWN, EXIT_FAILED = 2, 3, 4
 
@@ -71,6 +72,9 @@ def parser() -> argparse.ArgumentParser:
     _replay_parser(commands.add_parser("replay", help="repeat a stored run; is it the same?"))
     _shrink_parser(
         commands.add_parser("shrink", help="the smallest simulated run that still fails")
+    )
+    _suite_parser(
+        commands.add_parser("suite", help="run the jobs of a file, and what they promise")
     )
     _check_parser(commands.add_parser("check", help="judge a recorded history again"))
     _up_parser(commands.add_parser("up", help="just run a cluster, until Ctrl-C"))
@@ -143,6 +147,11 @@ def _explore_parser(explore: argparse.ArgumentParser) -> None:
     _beyond(explore)
     explore.add_argument("--until-failure", action="store_true", help="stop at the first finding")
     explore.add_argument(
+        "--until",
+        metavar="NAME,…",
+        help="stop at the first finding of one of these names; any is every one",
+    )
+    explore.add_argument(
         "--shrink",
         type=_positive(float),
         metavar="S",
@@ -180,6 +189,20 @@ def _shrink_parser(shrink: argparse.ArgumentParser) -> None:
     shrink.add_argument("--results", type=Path, metavar="DIR", help="default: beside RUN")
     _json(shrink)
     shrink.set_defaults(command=shrink_command, cluster="sim")
+
+
+def _suite_parser(suite: argparse.ArgumentParser) -> None:
+    suite.add_argument("file", type=Path, metavar="FILE", help="a TOML file, as suites/zoo.toml")
+    suite.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="the jobs of this name, or that match it as in bugs/*; may be given several times",
+    )
+    suite.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
+    _json(suite)
+    suite.set_defaults(command=suite_command)
 
 
 def _check_parser(check: argparse.ArgumentParser) -> None:

@@ -90,7 +90,7 @@ MAY_IMPORT: dict[str, list[str]] = {
         f"harness.{top}": ["harness", "nemeses", "workloads", "systems", "checkers", "nodes.bugs"]
         for top in (
             *("cli", "launch", "judging", "arguments", "provenance", "catalog", "doctor"),
-            *("explore", "testing"),
+            *("explore", "testing", "suite"),
         )
     },
 }

@@ -18,6 +18,7 @@ from harness.errors import UsageError
 from harness.explore.campaign import Summary, results
 from harness.explore.dasked import results_on
 from harness.explore.drawing import draw
+from harness.explore.interrupts import noted
 from harness.explore.once import Job, Result
 from harness.explore.page import write_page
 from harness.report.text import WORD
@@ -51,15 +52,16 @@ def explore_command(arguments: argparse.Namespace) -> int:
     )
     shown: set[Any] = set()
     try:
-        with bar:
+        with noted() as interrupts, bar:
             task = bar.add_task("exploring", total=len(seeds))
             for result in _results(job, seeds, arguments):
+                interrupts.check()
                 summary.add(result)
                 bar.update(task, advance=1, description=f"{len(summary.failing)} failing")
                 if result.failed and not (result.kinds and result.kinds <= shown):
                     shown |= result.kinds
                     console.print(describe(result), markup=False, highlight=False)
-                if arguments.until_failure and result.found:
+                if is_enough(result, "any" if arguments.until_failure else arguments.until):
                     break
     except KeyboardInterrupt:
         interrupted = True
@@ -87,6 +89,14 @@ def _results(job: Job, seeds: Sequence[int], arguments: argparse.Namespace) -> I
     if arguments.scheduler is not None:
         return results_on(arguments.scheduler, job, seeds)
     return results(job, seeds, arguments.jobs)
+
+
+def is_enough(result: Result, until: str | None) -> bool:
+    """Whether it found one of the anomalies that are waited for: `any`, or names and commas."""
+    if until is None:
+        return False
+    names = {name for name, _ in result.found}
+    return bool(names) if until == "any" else not names.isdisjoint(until.split(","))
 
 
 def run_arguments(arguments: argparse.Namespace) -> argparse.Namespace:

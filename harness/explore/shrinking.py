@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 
 from harness.arguments import parse_concurrency
 from harness.errors import AssayError, UsageError
+from harness.explore.interrupts import Interrupts, noted
 from harness.explore.once import fast, play
 from harness.explore.replay import arguments_of, tape_of
 from harness.explore.simpler import (
@@ -71,8 +72,15 @@ class Shrinker:
         best: the smallest one that failed so far. runs: how many were tried.
     """
 
-    def __init__(self, first: Candidate, anomaly: str, budget_s: float) -> None:
+    def __init__(
+        self,
+        first: Candidate,
+        anomaly: str,
+        budget_s: float,
+        interrupts: Interrupts | None = None,
+    ) -> None:
         self.best, self.anomaly = first, anomaly
+        self._interrupts = interrupts or Interrupts()
         self.runs = 0
         self._seeds: Sequence[int] = ()  # that candidates get besides their own
         self._spoken_of: list[list[Event]] = []  # operations that the best one's findings name
@@ -83,7 +91,7 @@ class Shrinker:
 
     @property
     def over(self) -> bool:
-        return time.monotonic() > self._deadline
+        return self._interrupts.asked or time.monotonic() > self._deadline
 
     def fails(self, candidate: Candidate) -> bool:
         """Whether it still shows the anomaly; if so it is the best from now on."""
@@ -277,13 +285,15 @@ def shrink(folder: RunFolder, anomaly: str | None, budget_s: float, results: Pat
     if anomaly is None or anomaly not in found:
         raise UsageError(f"{folder.path} found {', '.join(found) or 'nothing'}; give --anomaly")
     first = Candidate(told, tape_of(folder, told))
-    shrinker = Shrinker(first, anomaly, budget_s)
-    if not shrinker.fails(first):
-        raise UsageError(
-            f"played from its tape, the run shows no {anomaly}: it hangs on a chance that the tape "
-            "does not hold; explore with other seeds"
-        )
-    shrinker.shrink()
+    with noted() as interrupts:
+        shrinker = Shrinker(first, anomaly, budget_s, interrupts)
+        if not shrinker.fails(first):
+            interrupts.check()
+            raise UsageError(
+                f"played from its tape, the run shows no {anomaly}: it hangs on a chance that the "
+                "tape does not hold; explore with other seeds"
+            )
+        shrinker.shrink()
     into = RunFolder.create(results, "shrunk")
     verdict = _verdict(shrinker.best, into, keep=True)
     assert verdict is not None, "it ran before"

@@ -8,6 +8,7 @@ made as small as it gets in S seconds. The tables are Markdown; `docs/zoo.md` ho
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from harness import catalog
 from harness.errors import UsageError
 from harness.explore.campaign import results
 from harness.explore.command import fixed_of, run_arguments
+from harness.explore.interrupts import Interrupts, noted
 from harness.explore.once import Job, explore
 from harness.explore.shrinking import shrink
 from harness.store import RunFolder
@@ -60,14 +62,16 @@ class Row:
 
 
 def zoo_command(arguments: argparse.Namespace) -> int:
-    """Exit status: 0 if every bug was found, 1 if one was not."""
+    """Exit status: 0 if every bug was found, 1 if one was not, 3 if it was interrupted."""
     console = Console(stderr=True, quiet=arguments.json)
     rows: list[Row] = []
     began = time.monotonic()
-    for row in hunt(arguments):
-        rows.append(row)
-        console.print(str(row), markup=False, highlight=False, soft_wrap=True)
+    with noted() as interrupts, contextlib.suppress(KeyboardInterrupt):
+        for row in hunt(arguments, interrupts):
+            rows.append(row)
+            console.print(str(row), markup=False, highlight=False, soft_wrap=True)
     missing = [row.name for row in rows if row.found is None]
+    unknown = len(rows) < len(catalog.names("bugs"))
     took_s = time.monotonic() - began
     if arguments.json:
         shapes: list[dict[str, Any]] = [
@@ -77,10 +81,10 @@ def zoo_command(arguments: argparse.Namespace) -> int:
     else:
         print(HEAD if arguments.shrink is None else HEAD_SHRUNK, *rows, sep="\n")
         print(f"\n{len(rows) - len(missing)} of {len(rows)} found in {took_s:.0f} s")
-    return 1 if missing else 0
+    return 1 if missing else 3 if unknown else 0
 
 
-def hunt(arguments: argparse.Namespace) -> Iterator[Row]:
+def hunt(arguments: argparse.Namespace, interrupts: Interrupts) -> Iterator[Row]:
     """Each bug until it is found, or the seeds are used up."""
     for name in catalog.names("bugs"):
         bug = catalog.find("bugs", name)
@@ -90,6 +94,7 @@ def hunt(arguments: argparse.Namespace) -> Iterator[Row]:
         row = Row(bug.id, name, None, None, 0, 0.0)
         searching = results(job, arguments.seeds, arguments.jobs)
         for tried, result in enumerate(searching, 1):
+            interrupts.check()
             names = [anomaly for anomaly, _ in result.found if anomaly in bug.anomalies]
             row = replace(row, seeds=tried, took_s=time.monotonic() - began)
             if names:
