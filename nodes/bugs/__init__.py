@@ -46,6 +46,10 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
         "time-of-index-entry",
         "newest-forgotten-at-roll",
     ),
+    "deletions": (
+        "log-start-not-replicated",
+        "log-start-not-stored",
+    ),
 }
 
 

@@ -47,6 +47,8 @@ SEEDS = {
     "newest-forgotten-at-roll": 0,
     "producers-expire-at-once": 3,
     "failed-though-applied": 5,
+    "log-start-not-replicated": 3,
+    "log-start-not-stored": 0,
 }
 TRIES = 12
 
