@@ -10,7 +10,8 @@ Anomalies, of an answer:
                             finds nothing, where there is such a message
     listoffsets-too-early   it names a message that is older
 
-Never flagged: an answer of what lay elsewhere before or after; a partition without an answer; an
+Never flagged: what may have been deleted on request (who polls it after that may have fetched it
+before); an answer of what lay elsewhere before or after; a partition without an answer; an
 acknowledged message that was not polled before the question, but with acks=all.
 
 Blind to: what nobody polled after the answer, so that runs of ours are judged by their final reads;
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from checkers.log.codes import Ints
+from checkers.log.deletions import deletions
 from checkers.log.tables import OK, UNKNOWN, Tables
 from harness.guarantees import Contract
 from harness.history import History
@@ -209,9 +211,12 @@ def _lying(tables: Tables, *, acks_all: bool) -> dict[str, Lying]:
     code = np.concatenate([sent.value[acked], polled.value[read]])
     offset = np.concatenate([sent.offset[acked], polled.offset[read]])
     is_poll = np.repeat([False, True], [int(acked.sum()), int(read.sum())])
+    kept = dict.fromkeys(range(len(tables.keys)), 0)
+    for deletion in deletions(tables):
+        kept[deletion.key] = max(kept[deletion.key], deletion.upto)
     found = {}
     for row, name in enumerate(tables.keys):
-        here = np.flatnonzero(key == row)
+        here = np.flatnonzero((key == row) & (offset >= kept[row]))
         if len(here):
             ends, begins = tables.end[op[here]], tables.begin[op[here]]
             begins = np.where(is_poll[here], begins, -1)

@@ -142,8 +142,10 @@ class Fetcher:
         return smooth
 
     async def _flush(self) -> None:
-        """As flush.messages and flush.ms say, side by side; who fails goes offline and says so."""
+        """As flush.messages and flush.ms say, side by side, and where the log begins now, before
+        the leader hears of it; who fails goes offline and says so."""
         due = [p.flush_if_due() for p in self._partitions if p.flush_is_due]
+        due += [p.store_start() for p in self._partitions if p.start_is_due]
         if due:
             await asyncio.gather(*due, return_exceptions=True)
 
@@ -156,7 +158,7 @@ class Fetcher:
                     current_leader_epoch=partition.state.leader_epoch,
                     fetch_offset=partition.log.end_offset,
                     last_fetched_epoch=partition.log.epochs.at(partition.log.end_offset - 1),
-                    log_start_offset=partition.log.start_offset,
+                    log_start_offset=partition.log.stored_start,
                     partition_max_bytes=PARTITION_BYTES,
                 )
             )

@@ -38,7 +38,7 @@ class Progress:
         broker_epoch: of the process that fetched.
         caught_up_ns: the last moment at which it had all that there was.
         asked_ns, leader_end: when it fetched last, and the leader's log end then.
-        start: its log start, -1 before it told.
+        start: its log start, durable there; -1 before it told.
     """
 
     end: int = -1
@@ -229,6 +229,16 @@ class Partition:
         with self._disk_errors():
             await self.log.flush(now_ms)
         self.advance()
+
+    @property
+    def start_is_due(self) -> bool:
+        """Whether a crash would bring back what was deleted."""
+        return self.offline is None and self.log.stored_start < self.log.start_offset
+
+    async def store_start(self) -> None:
+        """Raises BrokerError: the disk failed."""
+        with self._disk_errors():
+            await self.log.checkpoint()
 
     async def wait_replicated(self, last_offset: int, timeout_s: float, min_isr: int) -> Code:
         """Wait until every in-sync replica has `last_offset`: the outcome for acks=all.

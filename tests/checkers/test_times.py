@@ -9,6 +9,7 @@ import pytest
 from checkers.log import times
 from harness.checker import judge
 from harness.guarantees import derive
+from harness.op import Kind
 from harness.verdict import Verdict
 from tests.checkers.witnesses import all_stand
 from tests.stories import Events, fault, history, operation, poll, send
@@ -118,3 +119,12 @@ def test_more_wrong_answers_are_counted_than_shown() -> None:
     many = [asked(10, 10, [2, 20], process=10 + n) for n in range(30)]
     verdict = judged(*SENT, *many, ALL)
     assert verdict.anomalies() == {times.LATE: 30} and 0 < len(verdict.findings) < 30
+
+
+@pytest.mark.parametrize(("kind", "count"), [(Kind.OK, 0), (Kind.INFO, 0), (Kind.FAIL, 1)])
+def test_what_may_have_been_deleted_need_not_be_found(kind: Kind, count: int) -> None:
+    """Whoever polls it afterwards may have fetched it before."""
+    deleted = operation(8, 8.5, 7, "delete-records", {"0": 2}, kind=kind)
+    expected = {times.LATE: 1} if count else {}
+    assert found(*SENT, deleted, asked(10, 10, [2, 20]), ALL) == expected
+    assert found(*SENT, deleted, asked(10, 10, [3, 30]), ALL) == {times.LATE: 1}

@@ -149,11 +149,14 @@ async def _delete_one(context: Context, topic: str, data: Any, timeout_s: float)
 
 async def _low_watermark(context: Context, partition: Partition, offset: int) -> int:
     """The low watermark, once it has reached `offset`: else what was deleted would be back as soon
-    as a replica leads that has not heard of it. Raises BrokerError."""
+    as a replica leads that has not heard of it. Replicas that are not in service count as long as
+    they are eligible: they may lead before they fetch. Raises BrokerError."""
     while True:
         partition.require_leader()
-        alive = [r for r in partition.state.replicas if context.image.active(r)]
-        low = partition.low_watermark(alive)
+        state = partition.state
+        eligible = {*state.isr, *state.elr}
+        heard = [r for r in state.replicas if context.image.active(r) or r in eligible]
+        low = partition.low_watermark(heard)
         if low >= offset:
             return low
         changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()

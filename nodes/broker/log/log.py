@@ -197,6 +197,11 @@ class Log:
         return self._state.start_offset
 
     @property
+    def stored_start(self) -> int:
+        """The start that a crash leaves: the next checkpoint moves it."""
+        return self._durability.stored.start_offset
+
+    @property
     def end_offset(self) -> int:
         return self.segments.end
 

@@ -212,6 +212,18 @@ async def test_a_deletion_is_told_when_every_replica_alive_has_heard_of_it(
     assert (part.error_code, part.low_watermark) == (0, 2)
 
 
+async def test_a_deletion_waits_for_a_replica_that_may_lead_before_it_fetches(
+    broker: Broker,
+) -> None:
+    await broker.create_topic(assignments=[(ME, FOLLOWER)], min_insync_replicas="2")
+    await fill(broker, 3)
+    await broker.follow(3, start=0)
+    broker.quorum.apply(Fence(FOLLOWER, broker.quorum.epochs[FOLLOWER]))
+    assert broker.partition().state.elr == (FOLLOWER,)
+    part = await deleted(broker, 2, timeout_ms=10)
+    assert (part.error_code, part.low_watermark) == (Code.REQUEST_TIMED_OUT, -1)
+
+
 async def test_a_deletion_is_in_doubt_after_its_time(broker: Broker) -> None:
     await broker.create_topic(assignments=[(ME, FOLLOWER)])
     await fill(broker, 3)

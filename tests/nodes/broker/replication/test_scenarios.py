@@ -588,6 +588,22 @@ async def test_what_the_leader_deleted_is_deleted_everywhere(make: Make, start: 
     assert world.values(three) == expected
 
 
+async def test_a_start_of_which_a_follower_told_outlives_its_process(make: Make) -> None:
+    """Else what was deleted would be back where all lose their power."""
+    world = await make()
+    one, two, _ = world.nodes.values()
+    await world.produce(one, [b"a"], 1)
+    await world.produce(one, [b"b"], 1)
+    await all_replicate(world)
+    assert one.leader is not None
+    one.leader.log.delete_before(1)
+    await all_replicate(world)
+    assert one.leader.progress[2].start == 1
+    await world.kill(two)
+    await world.start(two)
+    assert two.partition is not None and two.partition.log.start_offset == 1
+
+
 async def test_a_start_in_the_midst_of_a_batch_is_taken_by_who_had_another_one_there(
     make: Make,
 ) -> None:
