@@ -19,8 +19,9 @@ import json
 import shlex
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -114,15 +115,17 @@ class Shrinker:
             before = None
             while self.best != before and not self.over:
                 before = self.best
-                for step in (
-                    self._end,
-                    self._spoken,
-                    self._faults,
-                    self._operations,
-                    self._time,
-                    self._rest,
-                ):
-                    step()
+                self._again((self._end, self._spoken, self._faults, self._operations))
+                self._time()
+                self._rest()
+
+    def _again(self, steps: Sequence[Callable[[], None]]) -> None:
+        """While one of them makes it smaller."""
+        before = None
+        while self.best != before and not self.over:
+            before = self.best
+            for step in steps:
+                step()
 
     # -- passes ------------------------------------------------------------------------------
 
@@ -203,9 +206,16 @@ class Shrinker:
         return [gap for gap in (GAP_MIN, now // 4, now // 2) if gap < now * 0.8]
 
     def _rest(self) -> None:
+        """What else may be simpler. Each way is gone once, on from where it last led to something:
+        what is passed over is tried in the next pass."""
         for way in WAYS:
-            while not self.over and any(self.fails(candidate) for candidate in way(self.best)):
-                pass
+            place: int | None = 0
+            while place is not None:
+                place = self._first(islice(enumerate(way(self.best)), place, None))
+
+    def _first(self, candidates: Iterator[tuple[int, Candidate]]) -> int | None:
+        """The number of the first one that fails."""
+        return next((number for number, each in candidates if self.fails(each)), None)
 
 
 def _played(candidate: Candidate, anomaly: str) -> list[list[Event]] | None:
@@ -321,7 +331,7 @@ def _said(shrunk: Shrunk) -> str:
     sizes = ", ".join(f"{before[name]} → {after[name]} {name}" for name in after)
     lines = [f"SHRUNK  {shrunk.anomaly}: {sizes}; {shrunk.runs} runs"]
     if shrunk.out_of_time:
-        lines.append("  the time was up: a larger --budget may find less")
+        lines.append("  it was cut short: a larger --budget may find less")
     for event in shrunk.after.tape.events:
         who = "nemesis" if event.thread == FAULTS else f"thread {event.thread}"
         lines.append(f"  {event.time / NS:9.3f} s  {who}  {event.f} {json.dumps(event.value)}")
