@@ -31,6 +31,7 @@ Source: jepsen.tests.kafka, without transactions and groups.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -63,6 +64,8 @@ class Options(BaseOptions, frozen=True):
         unclean: unclean.leader.election.enable of the topics.
         flush_messages: flush.messages of the topics; None for the broker's default.
         sends_per_op: messages in one send operation, at most.
+        in_flight: how many messages of a key one operation has under way at once; those of an
+            operation are sent together then.
         value_bytes: messages are padded to so many bytes.
         assign_p: probability of an assignment instead of a send or poll.
         times_p: probability of a question where the messages since some moment begin.
@@ -82,6 +85,7 @@ class Options(BaseOptions, frozen=True):
     unclean: bool = False
     flush_messages: int | None = None
     sends_per_op: int = 1
+    in_flight: int = 1
     value_bytes: int = 0
     assign_p: float = 1 / 64
     times_p: float = 0.0
@@ -104,8 +108,12 @@ SWARM = {
     "crash-clients-s": [0, 2, 5, 15],
     "value-bytes": ["", "", "", "", "", 700],
     "times-p": ["", "", "", 0.05],
+    "delete-p": ["", "", "", "", "", 0.02],
 }
 """What exploration lets vary; empty for the default."""
+IN_FLIGHT_MAX = 5
+"""So many batches of a producer a broker remembers."""
+
 CHECKS = {"log": log_checker.check, "times": log_times.check}
 
 
@@ -176,6 +184,8 @@ class Client:
             await self.port.close()
 
     async def _send_all(self, mops: Sequence[Sequence[Any]]) -> list[list[Any]]:
+        if self.options.in_flight > 1:
+            return await self._send_together(mops)
         sent: list[list[Any]] = []
         for mop in mops:
             try:
@@ -186,6 +196,18 @@ class Client:
                     raise OpError(f"after {len(sent)} sends: {error}", name=error.name) from error
                 raise
         return sent
+
+    async def _send_together(self, mops: Sequence[Sequence[Any]]) -> list[list[Any]]:
+        """All at once, in their order; as definite as the least definite of their errors."""
+        found = await asyncio.gather(*map(self._send, mops), return_exceptions=True)
+        errors = [each for each in found if isinstance(each, BaseException)]
+        if not errors:
+            return [each for each in found if not isinstance(each, BaseException)]
+        definite = [e for e in errors if isinstance(e, OpError) and e.definite]
+        if len(definite) == len(found):
+            raise definite[0]
+        told = next((e for e in errors if e not in definite), errors[0])
+        raise OpError(f"{len(errors)} of {len(found)} sends: {told!r}", name=type(told).__name__)
 
     async def _send(self, mop: Sequence[Any]) -> list[Any]:
         _, key, value = mop
@@ -335,6 +357,10 @@ def _validate(options: Options, replicas: int, nodes: int) -> None:
         )
     if options.idempotence and (options.acks != "all" or options.retries == 0):
         raise UsageError("idempotence=true needs acks=all and retries, in every Kafka client")
+    if not 1 <= options.in_flight <= IN_FLIGHT_MAX:
+        raise UsageError(f"in-flight={options.in_flight} is not within 1..{IN_FLIGHT_MAX}")
+    if options.in_flight > 1 and not _idempotence(options):
+        raise UsageError("in-flight over 1 keeps its order with idempotence only")
     if options.retries is not None and options.retries < 0:
         raise UsageError(f"retries={options.retries} must not be negative")
 
@@ -366,4 +392,9 @@ def _min_insync(options: Options, replicas: int) -> int:
 
 
 def _settings(options: Options) -> Settings:
-    return Settings(acks=options.acks, idempotence=_idempotence(options), retries=options.retries)
+    return Settings(
+        acks=options.acks,
+        idempotence=_idempotence(options),
+        in_flight=options.in_flight,
+        retries=options.retries,
+    )

@@ -39,6 +39,7 @@ class Settings:
 
     Attributes:
         acks: "0", "1" or "all".
+        in_flight: how many messages of a partition may be under way at once.
         retries: attempts after the first; None for the library's own default.
         request_timeout_s: one request to one broker; also how long a library may look for brokers
             and for a topic's metadata.
@@ -49,6 +50,7 @@ class Settings:
 
     acks: str = "all"
     idempotence: bool = True
+    in_flight: int = 1
     retries: int | None = None
     request_timeout_s: float = 2.0
     delivery_timeout_s: float = 5.0

@@ -1,7 +1,8 @@
 """aiokafka, an asyncio library, adapted to the broker port.
 
 It has no `retries` setting: a send is retried until its time is over; an idempotent one for ever,
-which the adapter's own time-out and its way of closing put an end to.
+which the adapter's own time-out and its way of closing put an end to. It has one batch of a
+partition in flight; for more, `systems.clients.pipelined` produces over its client.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAlreadyEx
 from harness.client import Endpoint
 from harness.deadline import wait_until
 from harness.errors import Refused, TimedOut, Unavailable, UsageError
+from systems.clients.pipelined import Pipelined
 from workloads.ports import BrokerPort, Message, Partition, Positions, Settings
 
 # As the other libraries do: what a client meets stands in the history, not on the terminal.
@@ -40,6 +42,7 @@ class AioKafka:
     def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
         self._endpoint, self._settings = endpoint, settings
         self._producer: Any = None
+        self._pipelined: Pipelined | None = None
         self._consumer: Any = None
 
     async def create_topic(
@@ -66,13 +69,14 @@ class AioKafka:
     async def send(
         self, partition: Partition, value: bytes, timestamp_ms: int | None = None
     ) -> int | None:
+        if self._settings.in_flight > 1:
+            return await self._send_pipelined(partition, value, timestamp_ms)
         patience_s = 2 * self._settings.request_timeout_s
         try:
             async with asyncio.timeout(patience_s):
                 producer = await self._make_producer()
-                if timestamp_ms is None:
-                    # Its own stamp is made in C, which knows no virtual time.
-                    timestamp_ms = int(time.time() * 1000)
+                # Its own stamp is made in C, which knows no virtual time.
+                timestamp_ms = _now_ms() if timestamp_ms is None else timestamp_ms
                 future = await producer.send(
                     partition.topic, value, partition=partition.number, timestamp_ms=timestamp_ms
                 )
@@ -94,6 +98,20 @@ class AioKafka:
         if self._settings.acks == "0" or metadata is None:
             return None
         return int(metadata.offset) if metadata.offset >= 0 else None
+
+    async def _send_pipelined(
+        self, partition: Partition, value: bytes, timestamp_ms: int | None
+    ) -> int | None:
+        settings = self._settings
+        try:
+            async with asyncio.timeout(2 * settings.request_timeout_s):
+                producer = await self._make_pipelined(partition.topic)
+        except (KafkaError, TimeoutError) as error:
+            raise Unavailable(str(error), name=type(error).__name__) from error
+        sent = producer.send(partition, value, _now_ms() if timestamp_ms is None else timestamp_ms)
+        async with asyncio.timeout(settings.delivery_timeout_s):
+            offset = await asyncio.shield(sent)
+        return offset if offset >= 0 else None
 
     async def assign(self, positions: Positions) -> None:
         consumer = await self._make_consumer()
@@ -166,8 +184,10 @@ class AioKafka:
 
     async def close(self) -> None:
         producer, self._producer = self._producer, None
+        pipelined, self._pipelined = self._pipelined, None
         consumer, self._consumer = self._consumer, None
         stops = [_stop(producer)] if producer is not None else []
+        stops += [pipelined.close(CLOSE_S)] if pipelined is not None else []
         stops += [consumer.stop()] if consumer is not None else []
         await asyncio.gather(*stops)
 
@@ -196,6 +216,15 @@ class AioKafka:
             )
             self._producer = await _started(producer)
         return self._producer
+
+    async def _make_pipelined(self, topic: str) -> Pipelined:
+        settings = self._settings
+        if self._pipelined is None:
+            self._pipelined = Pipelined(
+                self._bootstrap(), CLIENT_ID, settings.request_timeout_s, settings.in_flight
+            )
+        await self._pipelined.start(topic)
+        return self._pipelined
 
     async def _make_consumer(self) -> Any:
         if self._consumer is None:
@@ -226,6 +255,10 @@ async def connect(endpoint: Endpoint, settings: Settings) -> BrokerPort:
             "or use --client kafka-python or --client confluent"
         )
     return AioKafka(endpoint, settings)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
 
 
 async def _started(client: Any) -> Any:

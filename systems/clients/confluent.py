@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from harness.client import Endpoint
 from harness.errors import OpError, Refused, TimedOut, Unavailable
 from harness.threads import WorkerThread
-from systems.clients.ends import of_each
+from systems.clients.ends import of_each, require_one_in_flight
 from workloads.ports import BrokerPort, Message, Partition, Positions, Settings
 
 try:
@@ -251,7 +251,9 @@ async def connect(endpoint: Endpoint, settings: Settings) -> BrokerPort:
 
     Raises:
         Unavailable: confluent-kafka is not installed.
+        UsageError: the settings ask for several messages in flight.
     """
+    require_one_in_flight(settings, "confluent")
     if rdkafka is None:
         raise Unavailable("confluent-kafka is not installed: pip install 'assay[confluent]'")
     return Confluent(endpoint, settings)

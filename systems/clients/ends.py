@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from workloads.ports import Partition
+from harness.errors import UsageError
+from workloads.ports import Partition, Settings
 
 T = TypeVar("T")
 
@@ -35,3 +36,12 @@ def of_each(
         with contextlib.suppress(no_answer):
             told[partition] = ask(partition, left_s)
     return told
+
+
+def require_one_in_flight(settings: Settings, library: str) -> None:
+    """Its adapter waits for one call after the other. Raises UsageError."""
+    if settings.in_flight > 1:
+        raise UsageError(
+            f"the adapter of {library} has one message in flight: "
+            "leave out -o in-flight, or use --client aiokafka"
+        )

@@ -28,7 +28,7 @@ from kafka.errors import (
 from harness.client import Endpoint
 from harness.errors import Refused, Unavailable
 from harness.threads import WorkerThread
-from systems.clients.ends import of_each
+from systems.clients.ends import of_each, require_one_in_flight
 from workloads.ports import BrokerPort, Message, Partition, Positions, Settings
 
 T = TypeVar("T")
@@ -221,7 +221,12 @@ class KafkaPython:
 
 
 async def connect(endpoint: Endpoint, settings: Settings) -> BrokerPort:
-    """The adapter for one process; connections are made on first use."""
+    """The adapter for one process; connections are made on first use.
+
+    Raises:
+        UsageError: the settings ask for several messages in flight.
+    """
+    require_one_in_flight(settings, "kafka-python")
     return KafkaPython(endpoint, settings)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from harness.client import classify
 from harness.cluster.contract import Link
-from harness.errors import Refused
+from harness.errors import Refused, UsageError
 from harness.op import Kind
 from tests.nodes.broker.clients.cluster import Brokers
 from tests.systems.conftest import QUICK
@@ -182,6 +182,21 @@ async def polled_once(port: BrokerPort, timeout_s: float) -> Sequence[Message]:
     messages = await port.poll(timeout_s)
     assert messages
     return messages
+
+
+async def test_what_is_under_way_together_keeps_its_order(
+    port: Open, topic: str, library: str
+) -> None:
+    here = Partition(topic, 0)
+    if library != "aiokafka":
+        with pytest.raises(UsageError, match="has one message in flight"):
+            await port(in_flight=5)
+        return
+    one = await port(in_flight=5)
+    sent = await asyncio.gather(*(one.send(here, str(n).encode()) for n in range(40)))
+    assert sent == list(range(40))
+    await one.assign({here: None})
+    assert shown(await polled(one, 40)) == [(n, n) for n in range(40)]
 
 
 # -- positions -----------------------------------------------------------------------------------

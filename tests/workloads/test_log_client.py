@@ -187,6 +187,28 @@ async def test_a_deletion_is_told_by_key_and_one_of_nothing_asks_nobody() -> Non
         await do(client, "delete-records", {"0": 1})
 
 
+async def test_the_messages_of_an_operation_are_under_way_together() -> None:
+    log = FakeLog()
+    client = await opened(log, in_flight=5, sends_per_op=3)
+    mops = [["send", 0, 5], ["send", 1, 6], ["send", 0, 7]]
+    assert await do(client, "send", mops) == [
+        ["send", 0, [0, 5]],
+        ["send", 1, [0, 6]],
+        ["send", 0, [1, 7]],
+    ]
+    log.troubles["send"] = [Refused("a"), None, Refused("b")]
+    with pytest.raises(OpError) as caught:
+        await do(client, "send", mops)
+    assert not caught.value.definite, "one of them had an effect"
+    log.troubles["send"] = [Refused("a"), TimedOut("b"), Refused("c")]
+    with pytest.raises(OpError) as caught:
+        await do(client, "send", mops)
+    assert not caught.value.definite and caught.value.name == "TimedOut"
+    log.troubles["send"] = [Refused("a"), Refused("b"), Refused("c")]
+    with pytest.raises(Refused):
+        await do(client, "send", mops)
+
+
 async def test_a_refused_send_is_definite_unless_another_of_its_operation_went_before() -> None:
     log = FakeLog()
     client = await opened(log, sends_per_op=2)
