@@ -30,6 +30,8 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
         "wrong-offset",
         "producers-expire-at-once",
         "failed-though-applied",
+        "sequences-not-compared",
+        "one-batch-remembered",
     ),
     "log": (
         "ack-before-fsync",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from nodes.broker.errors import Code
+from nodes.broker.log.batch import read_header
+from nodes.broker.log.errors import OutOfOrderSequence
 from nodes.broker.log.log import Appended, Log
 from nodes.broker.log.producers import Producers
 from nodes.broker.metadata import PartitionState
@@ -95,6 +98,52 @@ def failed_though_applied(parts: Parts, activate: Activate) -> Parts:
     return replace(parts, partition=Planted)
 
 
+def sequences_not_compared(parts: Parts, activate: Activate) -> Parts:
+    class Planted(Log):
+        def append_leader(self, data: bytearray | memoryview, epoch: int, now_ms: int) -> Appended:
+            try:
+                return super().append_leader(data, epoch, now_ms)
+            except OutOfOrderSequence:
+                activate()
+                return _unasked(self, super().append_leader, data, epoch, now_ms)
+
+    return replace(parts, log=Planted)
+
+
+def one_batch_remembered(parts: Parts, activate: Activate) -> Parts:
+    class Planted(Log):
+        def append_leader(self, data: bytearray | memoryview, epoch: int, now_ms: int) -> Appended:
+            appended = super().append_leader(data, epoch, now_ms)
+            known = self.producers.get(read_header(data).producer_id)
+            if not appended.duplicate or known is None:
+                return appended
+            if known.batches[-1].base_offset == appended.base_offset:
+                return appended
+            activate()
+            return _unasked(self, super().append_leader, data, epoch, now_ms)
+
+    return replace(parts, log=Planted)
+
+
+def _unasked(
+    log: Log,
+    append: Callable[[bytearray | memoryview, int, int], Appended],
+    data: bytearray | memoryview,
+    epoch: int,
+    now_ms: int,
+) -> Appended:
+    """Append without asking what is known of the producer."""
+    known, log.producers = log.producers, Producers(complete=False)
+    try:
+        appended = append(data, epoch, now_ms)
+    finally:
+        log.producers = known
+    known.append(read_header(data), now_ms)
+    return appended
+
+
+PIPELINED = ("in-flight=5", "sends-per-op=8", "partitions=2", "acks=all", "idempotence=true")
+
 BUGS = by_name(
     Bug(
         id="K22",
@@ -166,5 +215,27 @@ BUGS = by_name(
         anomalies=("G1a",),
         nemesis="partition,kill",
         plant=failed_though_applied,
+    ),
+    Bug(
+        id="K21",
+        name="sequences-not-compared",
+        mechanism="a batch that does not follow the producer's last one is appended all the same",
+        seen="seeded",
+        promise="idempotence: batches are appended in the order of their sequences",
+        anomalies=("int-nonmonotonic-send", "nonmonotonic-send"),
+        nemesis="partition,kill",
+        options=PIPELINED,
+        plant=sequences_not_compared,
+    ),
+    Bug(
+        id="K22",
+        name="one-batch-remembered",
+        mechanism="of a producer's batches only the last is known; older ones are appended again",
+        seen="seeded",
+        promise="idempotence: any of the last five batches is appended once",
+        anomalies=("duplicate", "int-nonmonotonic-send", "nonmonotonic-send"),
+        nemesis="partition,kill",
+        options=PIPELINED,
+        plant=one_batch_remembered,
     ),
 )

@@ -49,6 +49,8 @@ SEEDS = {
     "failed-though-applied": 5,
     "log-start-not-replicated": 3,
     "log-start-not-stored": 0,
+    "sequences-not-compared": 2,
+    "one-batch-remembered": 1,
 }
 TRIES = 12
 
