@@ -57,9 +57,9 @@ BUGS = by_name(
         mechanism="where the log begins after a deletion is known in memory only",
         seen="seeded",
         promise="DeleteRecords: durable when it is acknowledged",
-        anomalies=("deleted-reappears",),
+        anomalies=("deleted-reappears", "stuck"),
         nemesis="kill:all",
-        options=("delete-p=0.05",),
+        options=("delete-p=0.05", "replication-factor=1"),
         plant=log_start_not_stored,
     ),
 )
