@@ -15,6 +15,7 @@ Source: Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Inpu
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shlex
 import tempfile
@@ -56,6 +57,10 @@ T = TypeVar("T")
 OTHER_SEEDS = 3
 """How many other schedules a candidate gets that fails under its own no more."""
 
+PER_FAULT = 4
+"""Where a fault is left out, so many times as many: what it was needed for, such as who leads, is
+chance's elsewhere; and there are few of them."""
+
 FINDINGS_MAX = 2
 """Findings whose operations are tried alone."""
 
@@ -83,10 +88,9 @@ class Shrinker:
         self.best, self.anomaly = first, anomaly
         self._interrupts = interrupts or Interrupts()
         self.runs = 0
-        self._seeds: Sequence[int] = ()  # that candidates get besides their own
+        self._others = 0  # how many other seeds candidates get besides their own
         self._spoken_of: list[list[Event]] = []  # operations that the best one's findings name
-        seed = first.arguments.seed
-        self._others = range(seed + 1, seed + 1 + OTHER_SEEDS)
+        self._seed = first.arguments.seed
         self._deadline = time.monotonic() + budget_s
         self._tried: set[bytes] = set()
 
@@ -110,8 +114,7 @@ class Shrinker:
         """Pass after pass, until none makes it smaller, under no seed."""
         # Nobody asks for progress, unless that is what is missing: each run is cheaper then.
         self.fails(self.best.told(liveness=None))
-        for seeds in ((), self._others):
-            self._seeds = seeds
+        for self._others in (0, OTHER_SEEDS):
             before = None
             while self.best != before and not self.over:
                 before = self.best
@@ -142,15 +145,15 @@ class Shrinker:
     def _spoken(self) -> None:
         """Only what a finding speaks of, under any of a few seeds: if it is all that is needed,
         the long way is spared."""
-        before, self._seeds = self._seeds, self._others
-        while not self.over and any(
-            self._fails_somehow([*self.best.tape.faults, *events]) for events in self._spoken_of
-        ):
-            pass
-        self._seeds = before
+        with self._trying(OTHER_SEEDS):
+            while not self.over and any(
+                self._fails_somehow([*self.best.tape.faults, *events]) for events in self._spoken_of
+            ):
+                pass
 
     def _faults(self) -> None:
-        self._ddmin(list(groups(self.best.tape.faults)), self.best.tape.faults)
+        with self._trying(self._others * PER_FAULT):
+            self._ddmin(list(groups(self.best.tape.faults)), self.best.tape.faults)
 
     def _operations(self) -> None:
         for family in families(self.best.tape.clients):
@@ -187,8 +190,17 @@ class Shrinker:
     def _fails_somehow(self, events: Sequence[Event]) -> bool:
         """With these events of the best tape, under its own seed or another."""
         candidate = replace(self.best, tape=self.best.tape.only(events))
-        others = [seed for seed in self._seeds if seed != candidate.arguments.seed]
-        return self.fails(candidate) or any(self.fails(candidate.told(seed=s)) for s in others)
+        seeds = range(self._seed, self._seed + 1 + self._others) if self._others else ()
+        return self.fails(candidate) or any(self.fails(candidate.told(seed=s)) for s in seeds)
+
+    @contextlib.contextmanager
+    def _trying(self, others: int) -> Iterator[None]:
+        """So many other seeds for each candidate."""
+        before, self._others = self._others, others
+        try:
+            yield
+        finally:
+            self._others = before
 
     def _time(self) -> None:
         """Earlier: all gaps between events at once, then each of the long ones."""
