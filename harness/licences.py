@@ -324,7 +324,7 @@ def _faults_and_crashes(faults: Sequence[Spell], history: History) -> list[Cause
 def _together(
     enough: int, kinds: frozenset[str], faults: Sequence[Spell], _: History
 ) -> list[Cause]:
-    """`enough` nodes that lost their page cache and cannot have caught up in between.
+    """`enough` nodes that lost their page cache and had not caught up in between.
 
     All of them must meet the window: it ends after the last began, and begins before the first of
     those that are needed was over.
@@ -332,17 +332,32 @@ def _together(
     lost = [spell for spell in faults if spell.acts_as in kinds]
     found = []
     for last in lost:
-        weak = [s for s in lost if s.begin <= last.begin <= s.end + LINGER_NS]
+        weak = _weak_at(last, lost)
+        still = 0 if last.weak is None else last.begin
         until: dict[str, int] = {}
         for spell in weak:
             if spell.node is not None:
-                until[spell.node] = max(until.get(spell.node, 0), spell.end)
+                until[spell.node] = max(until.get(spell.node, still), spell.end)
         ends = sorted(until.values(), reverse=True)
         over = [s.end for s in weak if s.node is None] + ends[enough - 1 : enough]
         if over:
             words = _listed([spell.describe() for spell in weak])
             found.append(Cause(words, last.begin, max(over) + LINGER_NS))
     return found
+
+
+def _weak_at(last: Spell, lost: Sequence[Spell]) -> list[Spell]:
+    """The losses of nodes that lacked writes when `last` began, its own among them.
+
+    Where the harness looked who was back in sync, that counts; else the time since they returned.
+    """
+    before = [spell for spell in lost if spell.begin <= last.begin]
+    recent = [spell for spell in before if last.begin <= spell.end + LINGER_NS]
+    if last.weak is None:
+        return recent
+    latest = {spell.node: spell for spell in before if spell.node in last.weak}
+    own = [s for s in recent if s.position == last.position or s.weak is None]
+    return list(dict.fromkeys([*latest.values(), *own]))
 
 
 def _listed(found: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from harness.cluster.contract import Ability, Cluster, Effect, NodeState
 
@@ -54,6 +54,17 @@ class Nemesis(Protocol):
 
     async def invoke(self, f: str, value: Any, cluster: Cluster) -> Effect:
         """Apply the resolved operation, probe it and say what came of it."""
+        ...
+
+
+@runtime_checkable
+class Confirming(Protocol):
+    """A nemesis that wants to see what the system told right after some of its operations."""
+
+    def confirms(self, f: str) -> bool: ...
+
+    def confirm(self, f: str, value: Any, view: View) -> None:
+        """Told after `f` has been applied, and before it is over."""
         ...
 
 

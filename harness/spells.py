@@ -51,6 +51,8 @@ class Spell:
         links: directed links (from, to) that were hit.
         roles: what the node was then ("leader", "controller", "follower"), if the run wrote it.
         like: the fault that a plug-in says its own is like; see `acts_as`.
+        weak: nodes that lacked writes before it, since they were not back in sync after an earlier
+            loss; None where nobody looked.
     """
 
     kind: str
@@ -62,6 +64,7 @@ class Spell:
     links: frozenset[Link] = frozenset()
     roles: tuple[str, ...] = ()
     like: str | None = None
+    weak: tuple[str, ...] | None = None
 
     @property
     def acts_as(self) -> str:
@@ -162,7 +165,8 @@ def _applied(kind: str, begun: Op, ended: Op | None) -> Iterator[Spell]:
         return
     applied = ended.time if ended is not None else begun.time
     evidence = effect.get("evidence")
-    spell = Spell(kind, begun.index, begun.time, begun.time, applied, like=_like(evidence))
+    like, weak = _like(evidence), _weak(evidence)
+    spell = Spell(kind, begun.index, begun.time, begun.time, applied, like=like, weak=weak)
     if kind == "crash":
         yield _crash(spell, begun.value)
     elif links := _links(begun.value):
@@ -202,6 +206,12 @@ def _like(evidence: Any) -> str | None:
     """What the fault is like, if its evidence says so."""
     like = evidence.get("like") if isinstance(evidence, Mapping) else None
     return like if isinstance(like, str) else None
+
+
+def _weak(evidence: Any) -> tuple[str, ...] | None:
+    """Who lacked writes before it, if its evidence says so."""
+    weak = evidence.get("weak") if isinstance(evidence, Mapping) else None
+    return tuple(map(str, weak)) if isinstance(weak, list) else None
 
 
 def _effect(ended: Op | None) -> Mapping[str, Any]:

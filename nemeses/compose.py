@@ -16,7 +16,7 @@ from typing import Any
 
 from harness import generator as gen
 from harness.cluster.contract import Cluster, Effect
-from harness.nemesis import Nemesis, Package, View
+from harness.nemesis import Confirming, Nemesis, Package, View
 from nemeses.disk import Disk
 from nemeses.kill import Kill
 from nemeses.links import Links
@@ -37,6 +37,15 @@ class Composed:
 
     async def invoke(self, f: str, value: Any, cluster: Cluster) -> Effect:
         return await self._owner[f].invoke(f, value, cluster)
+
+    def confirms(self, f: str) -> bool:
+        owner = self._owner[f]
+        return isinstance(owner, Confirming) and owner.confirms(f)
+
+    def confirm(self, f: str, value: Any, view: View) -> None:
+        owner = self._owner[f]
+        if isinstance(owner, Confirming):
+            owner.confirm(f, value, view)
 
 
 def _share(parts: Sequence[Nemesis]) -> None:

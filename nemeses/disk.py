@@ -82,6 +82,12 @@ class Disk:
         self.losses.note(hit, view)
         return hit
 
+    def confirms(self, f: str) -> bool:
+        return f == "start-disk"
+
+    def confirm(self, f: str, value: Mapping[str, Any], view: View) -> None:
+        self.losses.confirm(list(value), view)
+
     async def invoke(self, f: str, value: Any, cluster: Cluster) -> Effect:
         if f == "start-disk":
             if not value:

@@ -1,7 +1,7 @@
 """Kills node processes (SIGKILL) and starts them again; files stay.
 
     f       value invoked          effect
-    kill    nodes, by target       the nodes' processes are gone
+    kill    nodes, by target       the nodes' processes are gone; "weak": who lacked writes already
     start   "all" or nodes         dead nodes run again, and are ready if they can be soon
 
     cluster   how a node is killed
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any, TypeGuard
@@ -45,6 +46,7 @@ class Kill:
         self.losses = losses
         self.failing: Collection[str] = ()  # nodes whose disk fails: they could not start
         self.fs = frozenset({fault, "start"})
+        self._weak: Sequence[str] = ()
 
     def resolve(self, f: str, value: Any, view: View, rng: Random) -> list[str]:
         if f == "start" and value == "all":
@@ -54,6 +56,7 @@ class Kill:
         if f == "start" or self.losses is None:
             return nodes
         hit = self.losses.choose(nodes, view, rng)
+        self._weak = sorted(self.losses.weak(view))
         self.losses.note(hit, view)
         return hit
 
@@ -70,7 +73,18 @@ class Kill:
         for effect in effects:
             if isinstance(effect, BaseException):
                 raise effect
-        return Effect.all({n: e for n, e in zip(value, effects, strict=True) if _is_effect(e)})
+        effect = Effect.all({n: e for n, e in zip(value, effects, strict=True) if _is_effect(e)})
+        if f == "start" or self.losses is None:
+            return effect
+        # What the contract excuses must not depend on guesses of how long a node takes to be back.
+        return replace(effect, evidence={**effect.evidence, "weak": list(self._weak)})
+
+    def confirms(self, f: str) -> bool:
+        return f != "start" and self.losses is not None
+
+    def confirm(self, f: str, value: Sequence[str], view: View) -> None:
+        if self.losses is not None:
+            self.losses.confirm(value, view)
 
     async def _start(self, cluster: Cluster, node: str) -> Effect:
         if node in self.failing:

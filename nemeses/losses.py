@@ -75,3 +75,11 @@ class Losses:
         weak = self.weak(view)
         self._weak = {node: self._weak[node] for node in weak}
         self._weak |= {node: epochs.get(node, self._weak.get(node, 0)) for node in nodes}
+
+    def confirm(self, nodes: Collection[str], view: View) -> None:
+        """What was seen of them when they were down: an epoch that an older view did not know yet
+        is no sign that they are back."""
+        epochs = view.facts.get("epochs", {})
+        for node in nodes:
+            if node in self._weak:
+                self._weak[node] = max(self._weak[node], epochs.get(node, 0))

@@ -176,6 +176,19 @@ def test_c15_nodes_that_came_back_in_sync_in_between_did_not_lose_it_together() 
     assert allowed(finding("lost-write", 1, 60), told) is None
 
 
+def weakly(begin: float, node: str, *weak: str) -> Events:
+    return fault(begin, "power-off", [node], evidence={node: {}, "weak": [*weak]})
+
+
+def test_c15_who_was_back_in_sync_is_known_better_than_by_time() -> None:
+    soon = [weakly(2, "n1"), fault(3, "start", ["n1"]), weakly(3.5, "n2")]
+    assert allowed("lost-write", soon) is None, "n1 was back when n2 was hit"
+    late = [weakly(2, "n1"), fault(3, "start", ["n1"]), weakly(30, "n2", "n1")]
+    assert allowed(finding("lost-write", 1, 60), late), "n1 was not back for long"
+    crash = [fault(2, "crash", {"node": "n1", "time_ns": 2 * 10**9}), weakly(2.5, "n2")]
+    assert allowed("lost-write", crash, disk="volatile"), "of a crash there are no accounts"
+
+
 def test_c13_what_is_synced_before_it_is_acknowledged_survives_everything() -> None:
     assert allowed("lost-write", ALL_OFF, flush_messages=1) is None
     assert allowed("lost-write", ALL_OFF, flush_messages=1, acks="1"), "but nobody else had it"

@@ -79,6 +79,8 @@ def test_never_are_more_nodes_weak_than_may_be(
             case "hit":
                 hit = losses.choose([node, *rng.sample(NODES, 2)], seen, rng)
                 losses.note(hit, seen)
+                seen = view(dict(epochs), sorted(in_sync))
+                losses.confirm(hit, seen)
                 truly_weak |= set(hit)
             case "register" if node in truly_weak:
                 clock += 1
