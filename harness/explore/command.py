@@ -17,7 +17,7 @@ from harness.arguments import key_value
 from harness.errors import UsageError
 from harness.explore.campaign import Summary, results
 from harness.explore.dasked import results_on
-from harness.explore.drawing import draw
+from harness.explore.drawing import FLAGS, draw
 from harness.explore.interrupts import noted
 from harness.explore.once import Job, Result
 from harness.explore.page import write_page
@@ -115,7 +115,8 @@ def run_arguments(arguments: argparse.Namespace) -> argparse.Namespace:
     beyond = arguments.beyond_contract or (bug is not None and bug.beyond_contract)
     words += ["--beyond-contract"] if beyond else []
     for option in () if bug is None else bug.options:
-        words += ["-o", option]
+        flag = option.partition("=")[0] in FLAGS  # which the drawing sets
+        words += [] if flag else ["-o", option]
     return parser().parse_args(words)
 
 

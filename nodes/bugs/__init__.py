@@ -22,6 +22,17 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
         "timeout-as-success",
         "stale-leader-acks",
     ),
+    "isr": (
+        "unclean-election",
+        "unsynced-preferred",
+        "stale-isr-accepted",
+        "unclean-restart-trusted",
+        "min-isr-ignored",
+        "min-isr-at-append-only",
+        "joins-too-early",
+        "copied-anew",
+        "isr-shrunk-alone",
+    ),
     "raft": (
         "term-not-persisted",
         "votes-twice",

@@ -40,7 +40,8 @@ class Bug:
         mechanism: what the node does wrong. seen: where the world has seen it.
         promise: the line of PROMISES §1 that it breaks.
         anomalies: any of them is what it looks like from outside.
-        workload, nemesis, options, nodes: what brings it out, as for `assay run`.
+        workload, nemesis, options, nodes: what brings it out, as for `assay run`;
+            nemesis-interval may stand among the options.
         plant: the parts with the bug, from the parts without.
         beyond_contract: the node does more wrong than its contract lets a checker demand.
     """
