@@ -120,7 +120,9 @@ def _runs(shape: Mapping[str, Any]) -> list[str]:
 
 
 def _doubt(shapes: list[dict[str, Any]]) -> str:
+    """What is unknown of a run, or how the runs of an exploration went."""
     for shape in shapes:
         if shape.get("valid") == "unknown" and shape.get("doubts"):
             return f"unknown: {shape['doubts'][0]}"
-    return "unknown"
+    counts = [f"{n} {word}" for shape in shapes for word, n in shape.get("outcomes", {}).items()]
+    return f"unknown: {', '.join(counts) or 'nothing'}"

@@ -22,7 +22,7 @@ SEEDS = {
         {"anomaly": "failed", "seeds": [4], "runs": ["results/log/4"]},
     ],
 }
-NOTHING = {"runs": 7, "run": "results/explore/1", "found": []}
+NOTHING = {"runs": 7, "run": "results/explore/1", "found": [], "outcomes": {"valid": 7}}
 
 
 def ended(status: int, shape: Any = None, cut_short: str | None = None, err: str = "") -> Ended:
@@ -38,7 +38,12 @@ def ended(status: int, shape: Any = None, cut_short: str | None = None, err: str
         ("valid", ended(1, [VALID, LOST]), 1, "found lost-write 3 in 2 runs"),
         ("valid", ended(0, NOTHING), 0, "valid in 7 runs"),
         ("valid", ended(1, SEEDS), 1, "found lost-write 2 in 7 runs"),
-        ("valid", ended(3, NOTHING, "the time was up"), 3, "unknown in 7 runs (the time was up)"),
+        (
+            "valid",
+            ended(3, NOTHING, "the time was up"),
+            3,
+            "unknown: 7 valid in 7 runs (the time was up)",
+        ),
         ("found", ended(1, SEEDS), 0, "found lost-write in 7 runs"),
         ("found", ended(0, NOTHING), 1, "expected something, found nothing in 7 runs"),
         (("unseen", "lost-write"), ended(1, SEEDS), 0, "found lost-write in 7 runs"),
