@@ -74,6 +74,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
         "time-rounded-up",
         "time-of-index-entry",
         "newest-forgotten-at-roll",
+        "crc-not-checked",
     ),
     "deletions": (
         "log-start-not-replicated",

@@ -65,6 +65,7 @@ SEEDS = {
     "log-start-not-stored": 0,
     "sequences-not-compared": 2,
     "one-batch-remembered": 1,
+    "crc-not-checked": 10,
 }
 TRIES = 12
 
