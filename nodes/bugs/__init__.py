@@ -75,6 +75,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
         "time-of-index-entry",
         "newest-forgotten-at-roll",
         "crc-not-checked",
+        "folder-not-synced",
     ),
     "deletions": (
         "log-start-not-replicated",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from nodes.broker.log.batch import Batch, Buffer, check_crc, sign
+from nodes.broker.log.durability import Durability
 from nodes.broker.log.errors import CorruptBatch
 from nodes.broker.log.index import Index
 from nodes.broker.log.log import Appended, Log
@@ -56,6 +57,21 @@ def _is_whole(segment: Segment, at: int, batch: Batch) -> bool:
     except CorruptBatch:
         return False
     return True
+
+
+# -- what is synced -----------------------------------------------------------------------------
+
+
+def folder_not_synced(parts: Parts, activate: Activate) -> Parts:
+    class Nameless(Durability):
+        async def _sync_names(self, segments: Segments) -> None:
+            activate()
+            segments.names_synced = True
+
+    class Planted(Log):
+        new_durability = Nameless
+
+    return replace(parts, log=Planted)
 
 
 # -- no room -------------------------------------------------------------------------------------
@@ -184,6 +200,17 @@ BUGS = by_name(
         nemesis="power",
         options=("value-bytes=700", "partitions=4", *UNSYNCED),
         plant=damage_signed_anew,
+    ),
+    Bug(
+        id="K57",
+        name="folder-not-synced",
+        mechanism="a new segment's file is synced, the folder that its name is in is not",
+        seen="KAFKA-3968; Pillai et al., OSDI 2014",
+        promise="flush.messages: 1 = fsync before ack",
+        anomalies=("lost-write", "unseen", "read-then-lost", "inconsistent-offsets"),
+        nemesis="power:all",
+        options=("flush-messages=1", "log.segment.bytes=2000"),
+        plant=folder_not_synced,
     ),
     Bug(
         id="K58",

@@ -66,6 +66,7 @@ SEEDS = {
     "sequences-not-compared": 2,
     "one-batch-remembered": 1,
     "crc-not-checked": 10,
+    "folder-not-synced": 1,
 }
 TRIES = 12
 

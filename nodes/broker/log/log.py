@@ -73,6 +73,7 @@ class Log:
     new_segment: type[Segment] = Segment
     new_segments: type[Segments] = Segments
     new_recovery: type[Recovery] = Recovery
+    new_durability: type[Durability] = Durability
 
     def __init__(self, disk: Disk, folder: str, config: LogConfig, now_ms: int) -> None:
         self._disk, self.folder, self.config = disk, folder, config
@@ -81,7 +82,7 @@ class Log:
         self.producers = Producers()
         self.recovered = Recovered()
         self._snapshots = Snapshots(disk, folder)
-        self._durability = Durability(disk, folder, State())
+        self._durability = self.new_durability(disk, folder, State())
         self._now_ms = self._last_flush_ms = now_ms
         self._since_snapshot = 0  # bytes
 
@@ -122,7 +123,7 @@ class Log:
     async def _recover(self) -> None:
         stored = load_state(self._disk, self.folder)
         epochs = self._load_epochs() if stored is not None else None
-        self._durability = Durability(self._disk, self.folder, stored or State())
+        self._durability = self.new_durability(self._disk, self.folder, stored or State())
         durable, start = self._state.recovery_point, self._state.start_offset
         self.epochs = epochs or Epochs()
         self.epochs.truncate_to(durable)  # batches after it say themselves of which epoch they are
