@@ -59,6 +59,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
         "failed-though-applied",
         "sequences-not-compared",
         "one-batch-remembered",
+        "ids-given-twice",
     ),
     "log": (
         "ack-before-fsync",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+from nodes.broker.api.context import Context
 from nodes.broker.errors import Code
 from nodes.broker.log.batch import read_header
 from nodes.broker.log.errors import OutOfOrderSequence
@@ -13,6 +15,8 @@ from nodes.broker.log.producers import Producers
 from nodes.broker.metadata import PartitionState
 from nodes.broker.partition import Partition
 from nodes.broker.parts import Parts
+from nodes.broker.producer_ids import BLOCK
+from nodes.broker.wire import Request
 from nodes.bugs.bug import Activate, Bug, by_name
 
 
@@ -123,6 +127,19 @@ def one_batch_remembered(parts: Parts, activate: Activate) -> Parts:
             return _unasked(self, super().append_leader, data, epoch, now_ms)
 
     return replace(parts, log=Planted)
+
+
+def ids_given_twice(parts: Parts, activate: Activate) -> Parts:
+    honest = parts.handlers["InitProducerId"]
+
+    async def planted(context: Context, request: Request, listener: str) -> Any:
+        answer = await honest(context, request, listener)
+        if answer.producer_id >= BLOCK:
+            activate()
+            answer.producer_id %= BLOCK
+        return answer
+
+    return replace(parts, handlers={**parts.handlers, "InitProducerId": planted})
 
 
 def _unasked(
@@ -237,5 +254,16 @@ BUGS = by_name(
         nemesis="partition,kill",
         options=PIPELINED,
         plant=one_batch_remembered,
+    ),
+    Bug(
+        id="K31",
+        name="ids-given-twice",
+        mechanism="each broker counts producer ids from 0, wherever its block of them begins",
+        seen="seeded",
+        promise="idempotence: no two producers have the same id",
+        anomalies=("lost-write", "inconsistent-offsets", "unseen", "duplicate"),
+        nemesis="kill",
+        options=("acks=all", "idempotence=true"),
+        plant=ids_given_twice,
     ),
 )

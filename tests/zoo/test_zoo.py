@@ -67,6 +67,7 @@ SEEDS = {
     "one-batch-remembered": 1,
     "crc-not-checked": 10,
     "folder-not-synced": 1,
+    "ids-given-twice": 0,
 }
 TRIES = 12
 
