@@ -59,6 +59,10 @@ class Content:
         """What an fsync that begins now covers: all changes before this number."""
         return self.synced + len(self.changes)
 
+    def grown(self) -> int:
+        """How many bytes longer the file is than before the first change."""
+        return max(len(self.seen) - self.changes[0][3], 0) if self.changes else 0
+
     def sync(self, mark: int) -> None:
         """What was changed before the mark is durable."""
         self._forget(mark, stored=True)

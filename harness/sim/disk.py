@@ -10,9 +10,9 @@ Each incarnation of a host uses the disk through a `Mount`, which is a `harness.
     view = disk.mount()     what the next one finds is what a real disk might have shown
 
 What may be kept is told in `harness.sim.power_loss`; what else can go wrong, in
-`harness.sim.disk_faults`. What is done to whole directories takes effect at once. An fsync yields
-to the loop once (a real one is never over before others could run) and longer if the disk is slow;
-it covers what was written before it began, and is over or had no effect.
+`harness.sim.disk_faults`. What is done to whole directories takes effect at once. An fsync takes a
+drawn time (`harness.sim.disk_faults.Pace`), in which others run, write, and die; it covers what was
+written before it began, and is over or had no effect.
 
 Whoever goes on to use a dead incarnation's files gets `Fenced`.
 """
@@ -29,7 +29,7 @@ from harness.host.contract import Path
 from harness.host.real import replace
 from harness.sim import disk_faults, power_loss
 from harness.sim.content import Content
-from harness.sim.disk_faults import DiskFaults, Draws
+from harness.sim.disk_faults import DiskFaults, Draws, Pace
 from harness.sim.names import Folder, Tree
 from harness.sim.power_loss import Geometry
 
@@ -93,7 +93,7 @@ class SimFile:
         if self._failed is not None:
             raise self._failed
         content, mark = self._content, self._content.mark()
-        await asyncio.sleep(self._faults.delay_s())
+        await asyncio.sleep(self._faults.delay_s(self._path, content.grown()))
         self._mount.check()
         try:
             self._faults.strike("fsync", self._path)
@@ -180,7 +180,7 @@ class Mount:
         """One that fails leaves the names as they were: not durable."""
         self.check()
         folder, mark = self._tree.folder(path), self._tree.mark()
-        await asyncio.sleep(self._faults.delay_s())
+        await asyncio.sleep(self._faults.delay_s(os.fspath(path)))
         self.check()
         self._faults.strike("fsync_dir", os.fspath(path))
         self._tree.sync(folder, mark)
@@ -205,8 +205,10 @@ class SimDisk:
         faults: the switches of what goes wrong. journal: what power failures and rot did, as JSON.
     """
 
-    def __init__(self, draws: Draws, *, geometry: Geometry | None = None) -> None:
-        self.faults = DiskFaults(draws, self.used)
+    def __init__(
+        self, draws: Draws, *, geometry: Geometry | None = None, pace: Pace | None = None
+    ) -> None:
+        self.faults = DiskFaults(draws, self.used, pace or Pace())
         self.journal: list[dict[str, Any]] = []
         self._draws, self._geometry = draws, geometry or Geometry()
         self._tree = Tree()

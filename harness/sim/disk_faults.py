@@ -12,6 +12,9 @@ The counts are the probe of effect: a fault that was switched on and never struc
 
 Draws are keyed by (fault, operation, path, ordinal of that operation on that path while the fault
 was on), so that what is done to one file changes nothing for another.
+
+An fsync takes time on a disk in good order, too (`Pace`): a power failure must be able to come
+between a write and its fsync, and between an fsync's begin and its end.
 """
 
 from __future__ import annotations
@@ -46,6 +49,27 @@ def everywhere(path: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How long an fsync takes on a disk in good order.
+
+    One in two takes less than twice `least_s`, one in n more than n times it, and none more than
+    `most_s`: a fast disk that now and then has something else to do. What was written counts beside
+    that.
+    """
+
+    least_s: float = 0.000_1
+    most_s: float = 0.005
+    bytes_per_s: float = 500e6
+
+    def of(self, rng: Random, size: int) -> float:
+        return min(self.least_s / (1 - rng.random()), self.most_s) + size / self.bytes_per_s
+
+
+INSTANT = Pace(0.0, 0.0, float("inf"))
+"""For those who look at a disk without a world's clock."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Chance:
     """A fault that strikes with a probability at some operations on some paths."""
 
@@ -62,7 +86,7 @@ class DiskFaults:
         limit: how many bytes all files together may have, None while there is room for all.
     """
 
-    def __init__(self, draws: Draws, used: Callable[[], int]) -> None:
+    def __init__(self, draws: Draws, used: Callable[[], int], pace: Pace) -> None:
         self.on = False
         self.acted: Counter[str] = Counter()
         self.limit: int | None = None
@@ -72,6 +96,8 @@ class DiskFaults:
         self._fsync: _Chance | None = None
         self._slow_s = 0.0
         self._ordinals: Counter[tuple[object, ...]] = Counter()
+        self._pace = pace
+        self._paces: dict[str, Random] = {}
 
     # -- switches ----------------------------------------------------------------------------
 
@@ -118,11 +144,17 @@ class DiskFaults:
         if self._strikes("fsync-failed", self._fsync, operation, path):
             raise _error(errno.EIO, path)
 
-    def delay_s(self) -> float:
-        """How long an fsync takes beyond a turn of the loop."""
+    def delay_s(self, path: str, size: int = 0) -> float:
+        """How long an fsync takes that stores about `size` bytes.
+
+        One draw each, from a generator of the path's own.
+        """
+        rng = self._paces.get(path)
+        if rng is None:
+            rng = self._paces[path] = self._draws("pace", path)
         if self._slow_s:
             self.acted["slow-fsync"] += 1
-        return self._slow_s
+        return self._slow_s + self._pace.of(rng, size)
 
     def room(self, size: int, end: int) -> int:
         """Where a file of `size` bytes must end that shall grow to `end`."""

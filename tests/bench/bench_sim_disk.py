@@ -15,6 +15,7 @@ import pytest
 
 from harness import seeds
 from harness.sim.disk import SimDisk, SimFile
+from harness.sim.disk_faults import INSTANT
 
 pytestmark = pytest.mark.bench
 
@@ -23,7 +24,7 @@ PAIRS = 200_000
 
 
 def disk() -> SimDisk:
-    return SimDisk(partial(seeds.stream, 1729, "disk", "n1"))
+    return SimDisk(partial(seeds.stream, 1729, "disk", "n1"), pace=INSTANT)
 
 
 def test_300_000_appends_and_reads_a_second() -> None:

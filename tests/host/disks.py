@@ -12,6 +12,7 @@ from harness.host.contract import Path
 from harness.host.real import RealDisk, RealFile
 from harness.host.volatile import VolatileDisk
 from harness.sim.disk import SimDisk
+from harness.sim.disk_faults import INSTANT
 
 
 @dataclass(eq=False, slots=True)
@@ -62,7 +63,7 @@ class PoweredVolatile:
 
 class PoweredSim:
     def __init__(self) -> None:
-        self.machine = SimDisk(partial(seeds.stream, 7, "disk"))
+        self.machine = SimDisk(partial(seeds.stream, 7, "disk"), pace=INSTANT)
         self.disk: Any = self.machine.mount()
 
     def power_off(self) -> Any:

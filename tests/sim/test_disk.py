@@ -12,7 +12,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from harness import seeds
 from harness.host.contract import Disk
 from harness.host.real import RealDisk
 from harness.sim.disk import Fenced, SimDisk
+from harness.sim.disk_faults import INSTANT
 from tests.host.running import run
 from tests.virtual import virtually
 
@@ -30,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def machine(seed: int = 7) -> SimDisk:
-    return SimDisk(partial(seeds.stream, seed, "disk", "n1"))
+    return SimDisk(partial(seeds.stream, seed, "disk", "n1"), pace=INSTANT)
 
 
 def written(disk: Any, path: str, data: bytes) -> Any:
@@ -251,6 +252,66 @@ async def test_an_fsync_lets_others_run(sim: SimDisk) -> None:
     asyncio.get_running_loop().call_soon(ran.append, "other")
     await syncing
     assert ran == ["other", "synced"]
+
+
+# -- the time that an fsync takes ---------------------------------------------------------------
+
+
+def paces(path: str, count: int, sizes: Sequence[int] = (100,), others: int = 0) -> list[float]:
+    """How long fsyncs of a file take, one after another; some other file is synced, too."""
+
+    async def measure() -> list[float]:
+        view = SimDisk(partial(seeds.stream, 7, "disk", "n1")).mount()
+        now = asyncio.get_running_loop().time
+        file, other = view.open(path, create=True), view.open("other", create=True)
+        took = []
+        for n in range(count):
+            for _ in range(others):
+                await other.fsync()
+            file.write_at(file.size(), bytes(sizes[n % len(sizes)]))
+            began = now()
+            await file.fsync()
+            took.append(now() - began)
+        return took
+
+    return virtually(measure())
+
+
+def test_an_fsync_takes_time_and_now_and_then_much() -> None:
+    took = sorted(paces("f", 1000))
+    assert 0.000_1 <= took[0] and took[-1] <= 0.005_1
+    assert took[500] < 0.000_3 and took[990] > 0.002, "a heavy tail"
+
+
+def test_how_long_an_fsync_takes_is_nothing_to_other_files() -> None:
+    assert paces("f", 20) == pytest.approx(paces("f", 20, others=3))
+    assert paces("f", 20) != pytest.approx(paces("g", 20))
+
+
+def test_an_fsync_of_more_takes_longer() -> None:
+    small, large = paces("f", 20), paces("f", 20, (100, 50_000_000))
+    assert [b - a > 0.09 for a, b in zip(small, large, strict=True)] == [False, True] * 10
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_power_failure_can_come_between_a_write_and_the_end_of_its_fsync(what: str) -> None:
+    """Who acknowledges when the fsync begins must be able to lose what it acknowledged."""
+
+    async def play() -> list[bytes]:
+        sim = SimDisk(partial(seeds.stream, 7, "disk", "n1"))
+        view = sim.mount()
+        await view.replace("f", b"")
+        view.open("f").write_at(0, b"abc")
+        view.rename("f", "g") if what == "folder" else None
+        syncing = asyncio.create_task(
+            view.fsync_dir() if what == "folder" else view.open("f").fsync()
+        )
+        await asyncio.sleep(0.000_05)
+        sim.power_off(harshest=True)
+        await asyncio.wait([syncing])
+        return [sim.mount().read("f")]
+
+    assert virtually(play()) == [b""]
 
 
 # -- faults -------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from harness import seeds
 from harness.sim import power_loss
 from harness.sim.content import Content
 from harness.sim.disk import SimDisk
+from harness.sim.disk_faults import INSTANT
 from harness.sim.power_loss import Geometry
 from tests.host.running import run
 from tests.sim.disk_model import PAGE, SECTOR, ModelDisk, ModelFile, Place
@@ -132,7 +133,7 @@ class PowerMachine(RuleBasedStateMachine):
 
     @initialize(seed=st.integers(0, 2**32))
     def begin(self, seed: int) -> None:
-        self.machine = SimDisk(partial(seeds.stream, seed), geometry=GEOMETRY)
+        self.machine = SimDisk(partial(seeds.stream, seed), geometry=GEOMETRY, pace=INSTANT)
         self.disk = self.machine.mount()
         self.model = ModelDisk(FOLDERS)
         for folder in FOLDERS:
@@ -238,7 +239,7 @@ def test_a_rename_between_directories_takes_with_it_what_came_before_in_both() -
 
 
 def after_a_rename(seed: int) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], bool]:
-    machine = SimDisk(partial(seeds.stream, seed))
+    machine = SimDisk(partial(seeds.stream, seed), pace=INSTANT)
     disk, model = machine.mount(), ModelDisk(FOLDERS)
     for folder in FOLDERS:
         disk.mkdir(folder)
@@ -256,7 +257,7 @@ def after_a_rename(seed: int) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], 
 
 
 def test_what_was_renamed_out_of_a_folder_outlives_its_removal() -> None:
-    machine = SimDisk(partial(seeds.stream, 7))
+    machine = SimDisk(partial(seeds.stream, 7), pace=INSTANT)
     disk = machine.mount()
     disk.mkdir("d/e")
     run(disk.replace("d/e/f", b"abc"))
@@ -269,7 +270,7 @@ def test_what_was_renamed_out_of_a_folder_outlives_its_removal() -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_folder_does_not_overtake_the_file_that_had_its_name(seed: int) -> None:
-    machine = SimDisk(partial(seeds.stream, seed))
+    machine = SimDisk(partial(seeds.stream, seed), pace=INSTANT)
     disk = machine.mount()
     run(disk.replace("x", b"abc"))
     disk.remove("x")
