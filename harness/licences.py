@@ -56,6 +56,8 @@ UNDOING = (
     "int-poll-skip",
     "nonmonotonic-poll",
     "int-nonmonotonic-poll",
+    "listoffsets-too-late",
+    "listoffsets-too-early",
 )
 
 
@@ -263,6 +265,7 @@ def _retention(retention_ms: int) -> Licence:
             "poll-skip",
             "int-poll-skip",
             "nonmonotonic-poll",
+            "listoffsets-too-late",
         ),
         f"retention-ms={retention_ms}",
         "messages expire, and a reader that is behind is set to what is left",

@@ -128,3 +128,11 @@ def test_what_may_have_been_deleted_need_not_be_found(kind: Kind, count: int) ->
     expected = {times.LATE: 1} if count else {}
     assert found(*SENT, deleted, asked(10, 10, [2, 20]), ALL) == expected
     assert found(*SENT, deleted, asked(10, 10, [3, 30]), ALL) == {times.LATE: 1}
+
+
+def test_what_an_unclean_leader_lacks_is_not_found_and_others_lie_there() -> None:
+    """The last poll may be of what was fetched before."""
+    killed = [fault(5, "kill", ["n1"]), fault(6, "start", ["n1"])]
+    told = [*SENT, *killed, asked(10, 10, [2, 20]), asked(12, 15, [1, 40], process=6), ALL]
+    assert judged(*told, unclean=True).legal() == {times.LATE: 1, times.EARLY: 1}
+    assert judged(*told).anomalies() == {times.LATE: 1, times.EARLY: 1}
