@@ -85,10 +85,10 @@ def groups(faults: Sequence[Event]) -> Iterator[tuple[Event, ...]]:
 
 
 def families(clients: Sequence[Event]) -> Iterator[list[list[Event]]]:
-    """Operations that may be needless together: of one kind, of one thread, on one key."""
+    """Operations that may be needless together: of one kind, or on one key. Those of one thread are
+    no family: to take them out together seldom worked, and there are many threads."""
     ways: Sequence[Callable[[Event], object]] = (
         lambda event: event.f,
-        lambda event: event.thread,
         lambda event: _keys(event)[:1],
     )
     for way in ways:
