@@ -4,7 +4,7 @@ A checker reports every anomaly that it sees. The contract sorts them: what no l
 (`harness.licences`) is forbidden; the rest is allowed, with the setting and the cause. `derived`
 applies every licence that the options give. `strict` judges by the strongest promise of the
 system: there, settings that weaken it (C01, C02, C13) are no excuse, while what nobody promises
-(C04, C10) still is none.
+(C04, C09, C10) still is none.
 
 Other controls are seen to by the checkers, which do not report them at all: sends of unknown
 outcome (C03), what a reader meets after a seek or an assignment (C06), refusals, time-outs (C09).
