@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import log
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -84,7 +85,8 @@ class Link:
         """How long `size` bytes that leave now are under way."""
         weather = self.weather
         tail = weather.mean_ns - weather.least_ns
-        delay = weather.least_ns + (int(rng.expovariate(1.0) * tail) if tail else 0)
+        # An exponential draw, as `expovariate` makes it.
+        delay = weather.least_ns + (int(-log(1.0 - rng.random()) * tail) if tail else 0)
         return delay if self.shape is WHOLE else delay + self._worse_ns(now, size, rng)
 
     def pieces(self, data: bytes, rng: Random) -> int:

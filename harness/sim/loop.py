@@ -90,14 +90,6 @@ class SimLoop(_Loop):  # type: ignore[misc]
 
     call_soon_threadsafe = call_soon
 
-    def enqueue(self, handle: Handle) -> None:
-        """A timer is due, or something arrived."""
-        if not self.queued:
-            self.queued = True
-            self.scheduler.runnable.append(self)
-        if not self.dead:
-            self.ready.append(handle)
-
     def call_later(
         self,
         delay: float,
@@ -126,11 +118,8 @@ class SimLoop(_Loop):  # type: ignore[misc]
             delay /= 1 + self.clock.rate_ppm * 1e-6
         scheduler = self.scheduler
         # Rounded up: a timer must not find that its time has not come yet.
-        scheduler.at(scheduler.now + max(math.ceil(delay * 1e9), 0), handle)
-
-    def _timer_handle_cancelled(self, handle: Handle) -> None:
-        if handle._scheduled:
-            self.scheduler.cancelled()
+        wait_ns = math.ceil(delay * 1e9)
+        scheduler.at(scheduler.now + wait_ns if wait_ns > 0 else scheduler.now, handle)
 
     def time(self) -> float:
         return self.clock.monotonic_ns() * 1e-9
@@ -143,7 +132,7 @@ class SimLoop(_Loop):  # type: ignore[misc]
     def create_task(
         self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Any = None
     ) -> asyncio.Task[Any]:
-        return SimTask(coro, self, name, context)
+        return SimTask(coro, loop=self, name=name or self.name, context=context)
 
     def get_task_factory(self) -> None:
         return None
@@ -257,8 +246,7 @@ class SimLoop(_Loop):  # type: ignore[misc]
         else:
             self.default_exception_handler(context)
 
-    def get_debug(self) -> bool:
-        return False
+    get_debug = bool  # which returns False: in C, as every future, task and handle asks
 
     def set_debug(self, enabled: bool) -> None:
         return

@@ -57,6 +57,14 @@ class Handle(asyncio.TimerHandle):
         self._when = when
         self._scheduled = False
 
+    def cancel(self) -> None:
+        if self._cancelled:
+            return
+        self._cancelled = True
+        self._callback = self._args = None  # type: ignore[assignment]
+        if self._scheduled:
+            self._loop.scheduler.cancelled()
+
 
 class Scheduler:
     """See the module.
@@ -149,7 +157,7 @@ class Scheduler:
 
     def _advance(self) -> None:
         """Go on to the next timer, and make everything ready that is due then."""
-        timers = self._timers
+        timers, runnable = self._timers, self.runnable
         pop = heapq.heappop
         while timers and timers[0][2]._cancelled:
             pop(timers)
@@ -163,4 +171,9 @@ class Scheduler:
                 self._cancelled -= 1
                 continue
             handle._scheduled = False
-            handle._loop.enqueue(handle)
+            loop = handle._loop
+            if not loop.queued:
+                loop.queued = True
+                runnable.append(loop)
+            if not loop.dead:
+                loop.ready.append(handle)

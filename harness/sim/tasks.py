@@ -7,11 +7,7 @@ the hashes. Python's own are made of addresses, so that one run would differ fro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from harness.sim.loop import SimLoop
+from typing import Any
 
 
 class SimFuture(asyncio.Future[Any]):
@@ -27,14 +23,12 @@ class SimFuture(asyncio.Future[Any]):
 
 
 class SimTask(asyncio.Task[Any]):
-    """A task that is hashed by when it was made."""
+    """A task that is hashed by when it was made: asyncio puts it into a set at once."""
 
-    def __init__(
-        self, coro: Coroutine[Any, Any, Any], loop: SimLoop, name: str | None, context: Any
-    ) -> None:
-        self._number = loop.scheduler.sequence()  # before asyncio puts the task into a set
-        name = name or f"{loop.name}-{self._number}"
-        super().__init__(coro, loop=loop, name=name, context=context)
+    _hash = 0
 
     def __hash__(self) -> int:
-        return self._number
+        if not self._hash:
+            loop: Any = self.get_loop()
+            self._hash = loop.scheduler.sequence()
+        return self._hash
