@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 
 from harness import generator as gen
+from harness.op import NEMESIS
 
 NS = 1_000_000_000
 
@@ -72,9 +73,13 @@ before it."""
 
 
 class Spells(gen.Generator):
-    """See `spells`. `left` is what is planned, the first of it for the time `due`."""
+    """See `spells`. `left` is what is planned, the first of it for the time `due`.
 
-    __slots__ = ("due", "first", "left", "plan")
+    `answer` is what was said of it, as long as that lies in the future: it is asked for whenever
+    anything happens.
+    """
+
+    __slots__ = ("answer", "due", "first", "left", "plan")
 
     def __init__(
         self,
@@ -84,19 +89,28 @@ class Spells(gen.Generator):
         first: bool = True,
     ) -> None:
         self.plan, self.left, self.due, self.first = plan, left, due, first
+        self.answer: tuple[gen.Call, gen.Generator] | None = None
 
     def op(self, context: gen.Context) -> gen.Step:
         if not self.left:
             return self._draw(context)
+        answer = self.answer
+        if answer is not None and context.free == context.threads and context.time <= self.due:
+            return answer
         (_, planned), rest = self.left[0], self.left[1:]
-        call = gen.fill_in(planned, context)
+        due = self.due if planned.time is None else max(planned.time, self.due)
+        call = gen.fill_in(
+            gen.Call(planned.f, planned.value, planned.process, due, planned.type, planned.extra),
+            context,
+        )
         if not isinstance(call, gen.Call):
             return call
         assert call.time is not None
-        at = max(call.time, self.due)
-        call = gen.Call(call.f, call.value, call.process, at, call.type, call.extra)
-        due = at + int(rest[0][0] * NS) if rest else at
-        return call, Spells(self.plan, rest, due, first=False)
+        due = call.time + int(rest[0][0] * NS) if rest else call.time
+        step = call, Spells(self.plan, rest, due, first=False)
+        if call.process == NEMESIS and context.threads.bit_count() == 1:
+            self.answer = step  # of the only one who could be asked
+        return step
 
     def _draw(self, context: gen.Context) -> gen.Step:
         # An answer that is due later may be thrown away and asked for again. A spell that were

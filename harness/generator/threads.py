@@ -13,7 +13,6 @@ from harness.generator.core import (
     Generator,
     Step,
     Wrapper,
-    bits,
     concat,
     lift,
 )
@@ -153,12 +152,14 @@ class Each(Generator):
 
     def op(self, context: Context) -> Step:
         # Only free threads can give a call; of the busy ones: has any of them more to say?
-        steps = [(t, self._copy(context, t).op(context.view(1 << t))) for t in bits(context.free)]
-        found = soonest(steps, context)
+        steps = [
+            (thread, copy.op(context.view(1 << thread)))
+            for thread, copy in self._unfinished(context, context.free)
+        ]
+        found = soonest(steps, context) if steps else None
         if found is None:
             busy = context.threads & ~context.free
-            waits = any(self._copy(context, t) is not NOTHING for t in bits(busy))
-            return PENDING if waits else None
+            return PENDING if self._unfinished(context, busy) else None
         thread, step = found
         if not isinstance(step, tuple):
             return PENDING
@@ -176,13 +177,20 @@ class Each(Generator):
         copy = copy.update(context.view(1 << thread), event)
         return Each(self.fresh, self.by_process, {**self.copies, thread: (process, copy)})
 
-    def _copy(self, context: Context, thread: int) -> Generator:
-        if thread not in self.copies:
-            return self.fresh
-        process, copy = self.copies[thread]
-        if self.by_process and process != context.processes[thread]:
-            return self.fresh
-        return copy
+    def _unfinished(self, context: Context, mask: int) -> list[tuple[int, Generator]]:
+        """The threads of the mask whose copies may have more to say, with these copies."""
+        copies, processes = self.copies, context.processes
+        found = []
+        while mask:
+            low = mask & -mask
+            mask ^= low
+            thread = low.bit_length() - 1
+            process, copy = copies.get(thread, (None, self.fresh))
+            if self.by_process and process != processes[thread]:
+                copy = self.fresh
+            if copy is not NOTHING:
+                found.append((thread, copy))
+        return found
 
 
 def each_thread(generator: object) -> Generator:
