@@ -5,21 +5,35 @@ its input in three ways, which are mended while it is generated:
     - a varint may go on for ever, each byte of it shifting a larger number;
     - each set of tagged fields copies the rest of the frame, so that many of them cost its square;
     - a string or array may end behind the end of the frame.
+
+What is made again and again, the ids of topics and the short tagged fields that end a fetch of a
+replica, is kept and shared: nobody may change it.
 """
 
 from __future__ import annotations
 
+import functools
+import io
+import re
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 from kafka.protocol.schemas.fields.codegen import CodegenContext
 
 Decoder = Callable[[memoryview], Any]
+Tags = tuple[dict[str, Any], int]
+"""Tagged fields by name, and how many bytes they are."""
 
 TAGGED_BYTES_MAX = 1 << 16
 """Of the tagged fields of one structure."""
 
+KEPT_BYTES_MAX = 64
+"""Of bytes whose tagged fields are kept: a message's end, as a rule."""
+
 _SHIFT_MAX = 28  # five bytes of seven bits hold 32
+_COPIED = re.compile(r"(\w+) = _BytesIO\(bytes\(data\[pos:\]\)\)")
+_TAGS = re.compile(r"_tfd = (\w+)\.decode\((\w+), version=(\d+)\)")
 
 
 class CutShort(ValueError):
@@ -41,10 +55,32 @@ class _Guarded(CodegenContext):  # type: ignore[misc]
             super().emit(indent, body + guard)
             self.guards += 1
             return
-        if "bytes(data[pos:])" in line:
-            line = line.replace("data[pos:]", f"data[pos:pos + {TAGGED_BYTES_MAX}]")
+        if copied := _COPIED.fullmatch(line):
+            line = f"{copied[1]} = bytes(data[pos:pos + {TAGGED_BYTES_MAX}])"
             self.guards += 1
+        elif tags := _TAGS.fullmatch(line):
+            name = self.next_var("tags")
+            self.globs[name] = _tags(self.globs[tags[1]], int(tags[3]))
+            line = f"_tfd, _size = {name}({tags[2]})"
+        elif line.endswith(".tell()"):
+            line = "pos += _size"
         super().emit(indent, line)
+
+
+def _tags(fields: Any, version: int) -> Callable[[bytes], Tags]:
+    """What decodes tagged fields at the beginning of bytes."""
+
+    def decode(data: bytes) -> Tags:
+        stream = io.BytesIO(data)
+        return fields.decode(stream, version=version), stream.tell()
+
+    kept = functools.lru_cache(maxsize=256)(decode)
+    return lambda data: (kept if len(data) <= KEPT_BYTES_MAX else decode)(data)
+
+
+@functools.lru_cache(maxsize=1024)
+def _uuid(*, bytes: bytes) -> uuid.UUID:
+    return uuid.UUID(bytes=bytes)
 
 
 def decoder(message: Any, version: int) -> Decoder:
@@ -62,6 +98,8 @@ def decoder(message: Any, version: int) -> Decoder:
         struct._data_class = saved
     context.emit("    ", "return obj, pos")
     assert context.guards or not flexible, "the library generates other code now: guard that"
+    assert "_BytesIO(" not in context.source(), "the library copies elsewhere, too: guard that"
+    context.globs["_uuid_cls"] = _uuid
     exec(compile(context.source(), f"<{message.name} v{version}>", "exec"), context.globs)
     decode: Callable[[memoryview, int], tuple[Any, int]] = context.globs["decode"]
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from harness.host.contract import Host
 from nodes.broker.wire import LENGTH, Malformed, Request, decode_request
 
-Handler = Callable[[Request, str], Awaitable[bytes | None]]
+Handler = Callable[[Request, str], Coroutine[Any, Any, bytes | None]]
 """(request, listener) → the frame of the answer; None for no answer (acks=0)."""
 
 READ_AHEAD = 1 << 16
@@ -136,7 +136,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _received(self, frame: bytearray) -> None:
         request = decode_request(frame)
-        task = asyncio.ensure_future(self._server.handle(request, self._server.name))
+        task = asyncio.create_task(self._server.handle(request, self._server.name))
         self._pending.append(task)
         task.add_done_callback(self._answer)
         self._pace()

@@ -120,7 +120,7 @@ APIS: Mapping[int, Api] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as one is made for every frame; but nobody changes it
 class Request:
     """A decoded request. `body` is None if the version is not served."""
 
