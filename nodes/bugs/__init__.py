@@ -63,6 +63,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     ),
     "log": (
         "ack-before-fsync",
+        "ack-during-fsync",
         "recovery-cuts-too-much",
         "orphan-deleted",
         "premature-retention",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
+from nodes.broker.log.durability import Durability
 from nodes.broker.log.log import Appended, Log
+from nodes.broker.log.segment import Segment
 from nodes.broker.parts import Parts
 from nodes.bugs.bug import Activate, Bug, Plant, by_name
 
@@ -19,6 +22,27 @@ def ack_before_fsync(parts: Parts, activate: Activate) -> Parts:
         @property
         def settled_end(self) -> int:
             return self.end_offset
+
+    return replace(parts, log=Planted)
+
+
+def ack_during_fsync(parts: Parts, activate: Activate) -> Parts:
+    class Hasty(Durability):
+        syncing: set[asyncio.Task[None]]
+
+        async def _sync_batches(self, segment: Segment) -> None:
+            activate()
+            begun = asyncio.ensure_future(segment.fsync())
+            self.syncing = {begun, *getattr(self, "syncing", ())}
+            begun.add_done_callback(self._over)
+
+        def _over(self, begun: asyncio.Task[None]) -> None:
+            self.syncing.discard(begun)
+            if not begun.cancelled() and isinstance(error := begun.exception(), OSError):
+                self.failed(error)
+
+    class Planted(Log):
+        new_durability = Hasty
 
     return replace(parts, log=Planted)
 
@@ -74,6 +98,17 @@ BUGS = by_name(
         nemesis="power:all",
         options=("flush-messages=1",),
         plant=ack_before_fsync,
+    ),
+    Bug(
+        id="K57",
+        name="ack-during-fsync",
+        mechanism="flush.messages=1 is acknowledged when its fsync begins, not when it ends",
+        seen="Jepsen: NATS 2.12.1",
+        promise="flush.messages: 1 = fsync before ack",
+        anomalies=("lost-write", "read-then-lost", "inconsistent-offsets"),
+        nemesis="power:all",
+        options=("flush-messages=1", "replication-factor=1", "nemesis-interval=1"),
+        plant=ack_during_fsync,
     ),
     Bug(
         id="K54",

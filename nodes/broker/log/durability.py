@@ -59,13 +59,16 @@ class Durability:
             # Those before the start, too, until it is stored: a hole would end the log there.
             doomed = [segment for segment in self.doomed if segment.dirty]
             for segment in (*doomed, *segments.dirty(end)):
-                await segment.fsync()
+                await self._sync_batches(segment)
             if not segments.names_synced:
                 await self._sync_names(segments)
         except OSError as error:
             self.failed(error)
             raise
         self.state.recovery_point = end
+
+    async def _sync_batches(self, segment: Segment) -> None:
+        await segment.fsync()
 
     async def _sync_names(self, segments: Segments) -> None:
         segments.names_synced = True  # a segment that begins meanwhile takes it back
