@@ -52,9 +52,9 @@ def everywhere(path: str) -> bool:
 class Pace:
     """How long an fsync takes on a disk in good order.
 
-    One in two takes less than twice `least_s`, one in n more than n times it, and none more than
-    `most_s`: a fast disk that now and then has something else to do. What was written counts beside
-    that.
+    Half of them take less than four times `least_s`, one in n takes more than n² times it, and none
+    more than `most_s`: a fast disk that often enough has something else to do. What is stored
+    counts beside that.
     """
 
     least_s: float = 0.000_1
@@ -62,7 +62,7 @@ class Pace:
     bytes_per_s: float = 500e6
 
     def of(self, rng: Random, size: int) -> float:
-        return min(self.least_s / (1 - rng.random()), self.most_s) + size / self.bytes_per_s
+        return min(self.least_s / (1 - rng.random()) ** 2, self.most_s) + size / self.bytes_per_s
 
 
 INSTANT = Pace(0.0, 0.0, float("inf"))

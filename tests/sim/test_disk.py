@@ -279,8 +279,8 @@ def paces(path: str, count: int, sizes: Sequence[int] = (100,), others: int = 0)
 
 def test_an_fsync_takes_time_and_now_and_then_much() -> None:
     took = sorted(paces("f", 1000))
-    assert 0.000_1 <= took[0] and took[-1] <= 0.005_1
-    assert took[500] < 0.000_3 and took[990] > 0.002, "a heavy tail"
+    assert took[0] >= 0.000_1 and took[-1] <= 0.005_1
+    assert took[500] < 0.000_6 and took[900] > 0.004, "a heavy tail"
 
 
 def test_how_long_an_fsync_takes_is_nothing_to_other_files() -> None:
