@@ -1,9 +1,9 @@
 """`assay shrink RUN`: the smallest simulated run that still shows what the run found.
 
-    tape of the run ──▶ earlier end ──▶ fewer faults ──▶ fewer operations ──▶ less idle time
-                    ▲                        (delta debugging)                       │
-                    │           fewer nodes, links, threads, keys, options; rounder numbers
-                    └────────── again, while anything shrinks; then under other seeds ◀──┘
+    tape of the run ──▶ earlier end ──▶ only what findings name ──▶ fewer faults, operations
+                    ▲                                                 (delta debugging) │
+                    │   less idle time; fewer nodes, links, threads, keys, options; rounder numbers
+                    └────────── again, while anything shrinks; then under other seeds ◀─┘
 
 A candidate counts if its run, judged by the contract of its options, has a finding of the same
 name. Draws are keyed by what they are for, so that an event that is taken out leaves most of the
@@ -143,13 +143,11 @@ class Shrinker:
                 low = middle
 
     def _spoken(self) -> None:
-        """Only what a finding speaks of, under any of a few seeds: if it is all that is needed,
-        the long way is spared."""
-        with self._trying(OTHER_SEEDS):
-            while not self.over and any(
-                self._fails_somehow([*self.best.tape.faults, *events]) for events in self._spoken_of
-            ):
-                pass
+        """Only what a finding speaks of: if it is all that is needed, the long way is spared."""
+        while not self.over and any(
+            self._fails_somehow([*self.best.tape.faults, *events]) for events in self._spoken_of
+        ):
+            pass
 
     def _faults(self) -> None:
         with self._trying(self._others * PER_FAULT):

@@ -112,16 +112,17 @@ def spoken_of(
     own: dict[int, list[Event]] = {}
     for event in tape.clients:
         own.setdefault(event.thread, []).append(event)
-    named: list[Event] = []
+    named: dict[int, Event] = {}  # by their ids: both ends of an operation are named
     for position in witness:
         thread = processes[position] % concurrency
         ordinal = bisect_right(asked.get(thread, []), position) - 1
         if processes[position] >= 0 and 0 <= ordinal < len(own.get(thread, ())):
-            named.append(own[thread][ordinal])  # others are of the final reads
-    threads = {event.thread for event in named}
-    first = [own[thread][0] for thread in threads]
-    yield named
-    yield [*named, *first]
+            event = own[thread][ordinal]  # others are of the final reads
+            named[id(event)] = event
+    threads = sorted({event.thread for event in named.values()})
+    first = {id(own[thread][0]): own[thread][0] for thread in threads}
+    yield list(named.values())
+    yield list({**named, **first}.values())
     yield [event for thread in threads for event in own[thread]]
 
 
