@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -233,6 +234,20 @@ def key_value(flag: str, text: str) -> tuple[str, str]:
     return key, value
 
 
+def positive(number: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A type of an argument: a number of that kind that is finite and greater than 0."""
+
+    def parse(text: str) -> Any:
+        value = number(text)
+        if not 0 < value < math.inf:
+            wrong = "not finite" if value > 0 else "not greater than 0"
+            raise argparse.ArgumentTypeError(f"{text} is {wrong}")
+        return value
+
+    parse.__name__ = number.__name__  # argparse names it in its message
+    return parse
+
+
 def weather(given: Sequence[str]) -> Weather:
     """How links are in good order, from options like `sim.latency-us=500`.
 
@@ -247,12 +262,20 @@ def weather(given: Sequence[str]) -> Weather:
         try:
             match key.removeprefix(WORLD):
                 case "latency-us":
-                    mean_ns = round(float(value) * 1000)
+                    mean_ns = round(_between(each, value, 0, 60e6) * 1000)
                     chosen = replace(chosen, least_ns=mean_ns // 4, mean_ns=mean_ns)
                 case "split":
-                    chosen = replace(chosen, split=float(value))
+                    chosen = replace(chosen, split=_between(each, value, 0, 1))
                 case other:
                     raise UsageError(f"sim.{other} is none of sim.latency-us, sim.split")
         except ValueError:
             raise UsageError(f"-o {each}: {value!r} is no number") from None
     return chosen
+
+
+def _between(option: str, text: str, least: float, most: float) -> float:
+    """Raises ValueError: no number. UsageError: none of these."""
+    value = float(text)
+    if not least <= value <= most:
+        raise UsageError(f"-o {option}: {text} is not between {least:g} and {most:g}")
+    return value

@@ -12,11 +12,12 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from harness import catalog, doctor, judging, launch
+from harness.arguments import positive
 from harness.errors import AssayError, UsageError
 from harness.explore.command import explore_command, seed_range
 from harness.explore.replay import ANY, replay_command
@@ -90,20 +91,20 @@ def _run_parser(run: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--system", default="broker", help="a name or FILE:NAME (default: broker)")
     run.add_argument("--cluster", default="local", choices=("sim", "local", "docker"))
-    run.add_argument("--nodes", type=_positive(int), default=3)
+    run.add_argument("--nodes", type=positive(int), default=3)
     run.add_argument(
         "--nemesis",
         default="none",
         help="names joined by commas; targets after a colon: kill:leader,partition:bridge|halves",
     )
-    run.add_argument("--nemesis-interval", type=_positive(float), default=4.0, metavar="S")
-    run.add_argument("--time-limit", type=_positive(float), default=30.0, metavar="S")
-    run.add_argument("--rate", type=_positive(float), default=200.0, help="operations a second")
+    run.add_argument("--nemesis-interval", type=positive(float), default=4.0, metavar="S")
+    run.add_argument("--time-limit", type=positive(float), default=30.0, metavar="S")
+    run.add_argument("--rate", type=positive(float), default=200.0, help="operations a second")
     run.add_argument("--concurrency", default="2n", help="processes; 2n is twice the nodes")
     run.add_argument("--client", metavar="LIBRARY", help="client library (default: the system's)")
     run.add_argument("--seed", type=int)
     run.add_argument("--bug", help="plant this bug in the nodes (assay list bugs)")
-    run.add_argument("--test-count", type=_positive(int), default=1)
+    run.add_argument("--test-count", type=positive(int), default=1)
     run.add_argument("--contract", choices=("derived", "strict"), default="derived")
     run.add_argument(
         "--disk", choices=("real", "volatile"), help="default: volatile if the nemesis needs it"
@@ -111,7 +112,7 @@ def _run_parser(run: argparse.ArgumentParser) -> None:
     _checker(run)
     run.add_argument(
         "--liveness",
-        type=_positive(float),
+        type=positive(float),
         metavar="S",
         help="after healing, everybody must get something done within S seconds",
     )
@@ -132,7 +133,7 @@ def _explore_parser(explore: argparse.ArgumentParser) -> None:
     explore.add_argument(
         "--seeds", type=seed_range, default=range(100), metavar="A:B", help="default: 0:100"
     )
-    explore.add_argument("--jobs", type=_positive(int), default=1, metavar="N", help="processes")
+    explore.add_argument("--jobs", type=positive(int), default=1, metavar="N", help="processes")
     explore.add_argument(
         "--scheduler", metavar="ADDRESS", help="send the seeds to this dask cluster instead"
     )
@@ -153,12 +154,12 @@ def _explore_parser(explore: argparse.ArgumentParser) -> None:
     )
     explore.add_argument(
         "--shrink",
-        type=_positive(float),
+        type=positive(float),
         metavar="S",
         help="of --bug all: shrink what is found, for S seconds at most",
     )
-    explore.add_argument("--time-limit", type=_positive(float), default=10.0, metavar="S")
-    explore.add_argument("--rate", type=_positive(float), default=50.0, help="operations a second")
+    explore.add_argument("--time-limit", type=positive(float), default=10.0, metavar="S")
+    explore.add_argument("--rate", type=positive(float), default=50.0, help="operations a second")
     explore.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
     _json(explore)
     explore.set_defaults(command=explore_command, cluster="sim")
@@ -185,7 +186,7 @@ def _replay_parser(replay: argparse.ArgumentParser) -> None:
 def _shrink_parser(shrink: argparse.ArgumentParser) -> None:
     shrink.add_argument("run", type=Path, metavar="RUN", help="the folder of a simulated run")
     shrink.add_argument("--anomaly", metavar="NAME", help="what it must still show")
-    shrink.add_argument("--budget", type=_positive(float), default=300.0, metavar="S")
+    shrink.add_argument("--budget", type=positive(float), default=300.0, metavar="S")
     shrink.add_argument("--results", type=Path, metavar="DIR", help="default: beside RUN")
     _json(shrink)
     shrink.set_defaults(command=shrink_command, cluster="sim")
@@ -220,7 +221,7 @@ def _check_parser(check: argparse.ArgumentParser) -> None:
 
 def _up_parser(up: argparse.ArgumentParser) -> None:
     up.add_argument("system", metavar="SYSTEM")
-    up.add_argument("--nodes", type=_positive(int), default=3)
+    up.add_argument("--nodes", type=positive(int), default=3)
     up.add_argument("--cluster", default="local", choices=("local", "docker"))
     up.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
     _option(up)
@@ -278,17 +279,6 @@ def _checker(command: argparse.ArgumentParser) -> None:
 
 def _json(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="only JSON on standard output")
-
-
-def _positive(number: Callable[[str], Any]) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        value = number(text)
-        if not value > 0:
-            raise argparse.ArgumentTypeError(f"{text} is not greater than 0")
-        return value
-
-    parse.__name__ = number.__name__  # argparse names it in its message
-    return parse
 
 
 def _list(arguments: argparse.Namespace) -> int:

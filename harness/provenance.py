@@ -50,9 +50,9 @@ def command(arguments: argparse.Namespace, seed: int) -> str:
         "--cluster": arguments.cluster,
         "--nodes": arguments.nodes,
         "--nemesis": arguments.nemesis,
-        "--nemesis-interval": f"{arguments.nemesis_interval:g}",
-        "--time-limit": f"{arguments.time_limit:g}",
-        "--rate": f"{arguments.rate:g}",
+        "--nemesis-interval": _exactly(arguments.nemesis_interval),
+        "--time-limit": _exactly(arguments.time_limit),
+        "--rate": _exactly(arguments.rate),
         "--concurrency": arguments.concurrency,
         "--client": arguments.client,
         "--contract": arguments.contract,
@@ -71,6 +71,11 @@ def command(arguments: argparse.Namespace, seed: int) -> str:
     for each in arguments.options:
         words += ["-o", each]
     return shlex.join(words)
+
+
+def _exactly(number: float) -> str:
+    """Rounded, it would be another run."""
+    return str(int(number)) if number == int(number) else repr(number)
 
 
 @cache

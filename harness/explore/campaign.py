@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import concurrent.futures as futures
 import ctypes
-import itertools
 import multiprocessing
 import os
 import signal
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from harness.explore.once import Job, Result, explore
+from harness.errors import UsageError
+from harness.explore.once import PREFIX, Job, Result, explore, fast
+from harness.verdict import Outcome
 
 _PR_SET_PDEATHSIG = 1
 
@@ -24,34 +27,63 @@ Explore = Callable[[Job, int], Result]
 
 
 def results(job: Job, seeds: Sequence[int], jobs: int) -> Generator[Result, None, None]:
-    """Of all seeds. Whoever stops asking, or is interrupted, leaves no process behind."""
-    if jobs == 1 or len(seeds) == 1:
-        for seed in seeds:
-            yield explore(job, seed)
-        return
+    """Of all seeds. Whoever stops asking, or is interrupted, leaves no process and no file behind.
+
+    A seed whose process is killed (by a system that is out of memory, say) is tried once more.
+    """
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-", dir=fast()) as scratch:
+        job = replace(job, scratch=scratch)
+        if jobs == 1 or len(seeds) == 1:
+            for seed in seeds:
+                yield _attempt(job, seed)
+            return
+        left = list(reversed(seeds))
+        while left:
+            lost = []
+            for seed, result in _pooled(job, left, jobs):
+                if result is None:
+                    lost.append(seed)
+                else:
+                    yield result
+            for seed in lost:  # alone, so that it takes no other seed with it
+                for _, result in _pooled(job, [seed], 1):
+                    yield result or Result(seed, outcome=None, failure="its process was killed")
+
+
+def _pooled(
+    job: Job, left: list[int], jobs: int
+) -> Generator[tuple[int, Result | None], None, None]:
+    """Takes seeds from the end of `left`, until all are done or a process is killed: None is the
+    result of every seed that was under way then."""
     context = multiprocessing.get_context("spawn")
-    parent = os.getpid()
-    with futures.ProcessPoolExecutor(jobs, context, _begin, (parent,)) as pool:
-        waiting: set[futures.Future[Result]] = set()
-        left = iter(seeds)
+    with futures.ProcessPoolExecutor(jobs, context, _begin, (os.getpid(),)) as pool:
+        waiting: dict[futures.Future[Result], int] = {}
         try:
-            while True:
+            while left or waiting:
                 # A few ahead only: a campaign that ends at its first failure has little to undo.
-                waiting |= {
-                    pool.submit(explore, job, seed)
-                    for seed in itertools.islice(left, 2 * jobs - len(waiting))
-                }
-                if not waiting:
+                while left and len(waiting) < 2 * jobs:
+                    seed = left.pop()
+                    waiting[pool.submit(_attempt, job, seed)] = seed
+                done, _ = futures.wait(waiting, return_when=futures.FIRST_COMPLETED)
+                if any(isinstance(each.exception(), BrokenExecutor) for each in done):
+                    yield from ((seed, None) for seed in waiting.values())
+                    waiting.clear()
                     return
-                done, waiting = futures.wait(waiting, return_when=futures.FIRST_COMPLETED)
                 for each in done:
-                    yield each.result()
+                    yield waiting.pop(each), each.result()
         finally:
             for each in waiting:
                 each.cancel()
             if waiting:
                 for child in multiprocessing.active_children():
                     child.kill()
+
+
+def _attempt(job: Job, seed: int) -> Result:
+    try:
+        return explore(job, seed)
+    except UsageError as error:  # for this seed alone: the first one was tried beforehand
+        return Result(seed, outcome=None, failure=str(error))
 
 
 def _begin(parent: int) -> None:
@@ -72,6 +104,8 @@ class Summary:
     mixes: Counter[str] = field(default_factory=Counter)
     acknowledged: int = 0
     virtual_s: float = 0.0
+    vacuous: int = 0  # valid, but something was not exercised
+    unlike: list[int] = field(default_factory=list)  # seeds that went another way, run again
     failing: list[Result] = field(default_factory=list)
 
     def add(self, result: Result) -> None:
@@ -81,6 +115,8 @@ class Summary:
         self.mixes.update(result.knobs.get("nemesis", "").split(","))
         self.acknowledged += result.acknowledged
         self.virtual_s += result.virtual_s
+        self.vacuous += result.outcome is Outcome.VALID and bool(result.warnings)
+        self.unlike += [result.seed] if result.same is False else []
         if result.failed:
             self.failing.append(result)
 
@@ -88,12 +124,22 @@ class Summary:
     def kinds(self) -> dict[tuple[str, str], list[Result]]:
         """What is probably one bug → the runs that showed it, by seed."""
         found: dict[tuple[str, str], list[Result]] = defaultdict(list)
-        for result in sorted(self.failing, key=lambda r: r.seed):
-            for kind in sorted(result.kinds) or [
-                ("failed", result.failure or "; ".join(result.doubts))
-            ]:
+        for result in self._by_seed():
+            for kind in sorted(result.kinds):
                 found[kind].append(result)
         return dict(found)
+
+    @property
+    def silent(self) -> dict[str, list[Result]]:
+        """Why runs say nothing, though nothing was found → these runs, by seed."""
+        why: dict[str, list[Result]] = defaultdict(list)
+        for result in self._by_seed():
+            if not result.found:
+                why[result.failure or "; ".join(result.doubts)].append(result)
+        return dict(why)
+
+    def _by_seed(self) -> list[Result]:
+        return sorted(self.failing, key=lambda result: result.seed)
 
     @property
     def status(self) -> int:
@@ -110,14 +156,19 @@ class Summary:
             "faults": dict(self.faults),
             "acknowledged": self.acknowledged,
             "virtual_s": round(self.virtual_s, 3),
+            "vacuous": self.vacuous,
+            "unlike": sorted(self.unlike),
             "found": [
-                {
-                    "anomaly": anomaly,
-                    "claim": claim,
-                    "seeds": [result.seed for result in runs],
-                    "runs": [str(result.folder) for result in runs if result.folder],
-                    "repeat": runs[0].command,
-                }
+                {"anomaly": anomaly, "claim": claim, **_where(runs)}
                 for (anomaly, claim), runs in self.kinds.items()
             ],
+            "silent": [{"why": why, **_where(runs)} for why, runs in self.silent.items()],
         }
+
+
+def _where(runs: Sequence[Result]) -> dict[str, Any]:
+    return {
+        "seeds": [result.seed for result in runs],
+        "runs": [str(result.folder) for result in runs if result.folder],
+        "repeat": runs[0].command,
+    }

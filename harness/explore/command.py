@@ -24,6 +24,9 @@ from harness.explore.page import write_page
 from harness.report.text import WORD
 from harness.store import RunFolder
 
+OWN = ("time-limit", "rate")
+"""Flags of `assay explore` that no seed draws."""
+
 LIVENESS_S = 30.0
 """After healing, everybody must get something done within so much virtual time."""
 
@@ -39,6 +42,7 @@ def explore_command(arguments: argparse.Namespace) -> int:
     seeds = arguments.seeds
     job = Job(run_arguments(arguments), fixed_of(arguments))
     draw(job.base, seeds[0], job.fixed)  # wrong usage is said before anything starts
+    folder = RunFolder.create(arguments.results, "explore")
     console = Console(stderr=True, quiet=arguments.json)
     summary, began, interrupted = Summary(), time.monotonic(), False
     bar = Progress(
@@ -58,15 +62,18 @@ def explore_command(arguments: argparse.Namespace) -> int:
                 interrupts.check()
                 summary.add(result)
                 bar.update(task, advance=1, description=f"{len(summary.failing)} failing")
-                if result.failed and not (result.kinds and result.kinds <= shown):
+                if result.failed:
+                    known = bool(result.kinds) and result.kinds <= shown
                     shown |= result.kinds
-                    console.print(describe(result), markup=False, highlight=False)
+                    text = describe(result).splitlines()
+                    if known:  # and where it is, for it may be another bug of the same looks
+                        text = [f"{text[0]}: as before; {result.folder}"]
+                    console.print(*text, sep="\n", markup=False, highlight=False)
                 if is_enough(result, "any" if arguments.until_failure else arguments.until):
                     break
     except KeyboardInterrupt:
         interrupted = True
     took_s = time.monotonic() - began
-    folder = RunFolder.create(arguments.results, "explore")
     shape = {
         **summary.to_json(),
         "seeds": [seeds[0], seeds[-1] + 1],
@@ -133,6 +140,8 @@ def fixed_of(arguments: argparse.Namespace) -> Mapping[str, str]:
         fixed |= dict(option.split("=", 1) for option in bug.options)
     for each in arguments.fixed:
         key, value = key_value("--fixed", each)
+        if key in OWN:
+            raise UsageError(f"--fixed {each}: give --{key} {value}, which holds for all seeds")
         fixed[key] = value
     return fixed
 
@@ -167,7 +176,7 @@ def describe(result: Result) -> str:
         lines.append(f"  failure: {result.failure}")
     if result.same is False:
         lines.append("  warning: run again, it went another way; this is a bug of ours")
-    lines.append(f"  repeat:  {result.command}")
+    lines += [f"  repeat:  {result.command}"] if result.command else []
     if result.folder is not None:
         lines.append(f"  look:    {result.folder / 'report.html'}")
     return "\n".join(lines)
@@ -178,7 +187,8 @@ def tell(summary: Summary, took_s: float, interrupted: bool) -> str:
     counts = ", ".join(f"{n} {name}" for name, n in sorted(summary.outcomes.items()))
     rate = summary.runs / took_s if took_s else 0.0
     lines = [
-        f"{summary.runs} runs{' (interrupted)' if interrupted else ''}: {counts or 'none'}",
+        f"{summary.runs} runs{' (interrupted)' if interrupted else ''}: {counts or 'none'}"
+        + (f"; {summary.vacuous} of the valid ones are vacuous" if summary.vacuous else ""),
         f"  time:    {summary.virtual_s:.0f} virtual seconds in {took_s:.1f} s, "
         f"{rate:.1f} runs/s; {summary.acknowledged} operations acknowledged",
         "  faults:  "
@@ -189,4 +199,10 @@ def tell(summary: Summary, took_s: float, interrupted: bool) -> str:
         lines.append(
             f"  found:   {anomaly}: {claim}\n           in {len(runs)} runs: seeds {seeds}"
         )
+    for why, runs in summary.silent.items():
+        lines.append(
+            f"  silent:  {why}\n           in {len(runs)} runs, first of seed {runs[0].seed}"
+        )
+    if summary.unlike:
+        lines.append(f"  warning: run again, these seeds went another way: {summary.unlike}")
     return "\n".join(lines)

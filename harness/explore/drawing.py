@@ -17,7 +17,7 @@ from random import Random
 from typing import Any
 
 from harness import catalog, seeds
-from harness.arguments import parse_test
+from harness.arguments import parse_test, positive
 from harness.errors import UsageError
 
 NEMESES = ("kill", "power", "pause", "partition", "links", "clock", "disk")
@@ -49,7 +49,10 @@ KNOBS: Knobs = {
 FLAGS = frozenset({"nemesis", "nemesis-interval", "nodes", "concurrency"})
 """Knobs that are flags of `assay run`; all others are given with -o."""
 
-TYPES: Mapping[str, Callable[[str], Any]] = {"nodes": int, "nemesis-interval": float}
+TYPES: Mapping[str, Callable[[str], Any]] = {
+    "nodes": positive(int),
+    "nemesis-interval": positive(float),
+}
 
 
 def draw(
@@ -64,7 +67,7 @@ def draw(
         UsageError: no draw fits together with what is fixed.
     """
     knobs = {**KNOBS, **_of_options(base)}
-    unknown = fixed.keys() - knobs.keys() - {"time-limit", "rate"}
+    unknown = fixed.keys() - knobs.keys()
     attempts = 1 if knobs.keys() <= fixed.keys() else ATTEMPTS
     for attempt in range(attempts):
         chosen = {name: _one(seed, attempt, name, knob, fixed) for name, knob in knobs.items()}
@@ -102,5 +105,9 @@ def _arguments(base: argparse.Namespace, chosen: Mapping[str, str]) -> argparse.
     options = [f"{k}={v}" for k, v in chosen.items() if k not in FLAGS and k not in own and v]
     arguments.options = [*base.options, *options]
     for name in FLAGS:
-        setattr(arguments, name.replace("-", "_"), TYPES.get(name, str)(chosen[name]))
+        try:
+            value = TYPES.get(name, str)(chosen[name])
+        except (ValueError, argparse.ArgumentTypeError) as error:
+            raise UsageError(f"{name}={chosen[name]}: {error}") from None
+        setattr(arguments, name.replace("-", "_"), value)
     return arguments

@@ -11,6 +11,7 @@ import argparse
 import re
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.arguments import parse_test, weather
-from harness.errors import AssayError
+from harness.errors import EnvironmentFailure, UsageError
 from harness.explore.drawing import draw
 from harness.history import History
 from harness.launch import store_verdict
@@ -30,6 +31,8 @@ from harness.spells import operations
 from harness.store import RunFolder
 from harness.verdict import Outcome, Verdict
 
+PREFIX = "assay-explore-"
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -38,11 +41,13 @@ class Job:
     Attributes:
         base: parsed arguments of `assay run`. fixed: knobs that are not drawn.
         keep: whether a run that failed is run again, whole, where it stays.
+        scratch: the folder for what is thrown away; None for one of the system's.
     """
 
     base: argparse.Namespace
     fixed: Mapping[str, str] = field(default_factory=dict)
     keep: bool = True
+    scratch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class Result:
         found: (anomaly, claim) of each finding.
         faults: how often each kind of fault was injected, and seen to work.
         acknowledged: operations of clients that were ok.
+        warnings: what the run did not exercise.
         folder: where a failing run was stored. same: whether running it again gave its history.
         command: repeats it.
     """
@@ -67,6 +73,7 @@ class Result:
     took_s: float = 0.0
     virtual_s: float = 0.0
     failure: str | None = None
+    warnings: tuple[str, ...] = ()
     folder: Path | None = None
     same: bool | None = None
     knobs: Mapping[str, str] = field(default_factory=dict)
@@ -83,10 +90,23 @@ class Result:
 
 
 def explore(job: Job, seed: int) -> Result:
-    """Run one seed. Never raises but for bugs of the harness and interrupts."""
+    """Run one seed. What is wrong with one of them, a bug of ours even, ends no campaign.
+
+    Raises:
+        UsageError: nothing that can be drawn fits the job.
+    """
+    try:
+        return _explore(job, seed)
+    except UsageError:
+        raise
+    except Exception:
+        return Result(seed, outcome=None, failure=f"a bug of ours\n{traceback.format_exc()}")
+
+
+def _explore(job: Job, seed: int) -> Result:
     began = time.perf_counter()
     arguments, knobs = draw(job.base, seed, job.fixed)
-    with tempfile.TemporaryDirectory(prefix="assay-explore-", dir=fast()) as scratch:
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=job.scratch or fast()) as scratch:
         folder = RunFolder(Path(scratch))
         run, verdict, virtual_s = play(arguments, seed, folder, keep=False)
         history = folder.history.read_bytes() if folder.history.exists() else b""
@@ -99,6 +119,7 @@ def explore(job: Job, seed: int) -> Result:
         took_s=time.perf_counter() - began,
         virtual_s=virtual_s,
         failure=None if run.failure is None else str(run.failure),
+        warnings=tuple(verdict.stats.get("coverage", {}).get("warnings", ())),
         knobs=knobs,
         command=run.test.record["command"],
         **told,
@@ -115,7 +136,8 @@ def play(
         run = Run(test, folder, Silent(), world.now_ns)
         try:
             world.run(run.execute())
-        except AssayError as error:
+        except EnvironmentFailure as error:  # before there was anything to judge
+            run.failure = error
             doubt = f"the run failed: {error}"
             return run, Verdict(Outcome.UNKNOWN, doubts=(doubt,)), world.now_ns() / 1e9
         return run, run.judge(), world.now_ns() / 1e9

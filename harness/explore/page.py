@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ def write_page(folder: RunFolder, shape: Mapping[str, Any]) -> Path:
 
 
 def render(shape: Mapping[str, Any]) -> str:
-    found = shape["found"]
-    verdict = f"{len(found)} kinds of failures" if found else "nothing found"
+    found, silent = shape["found"], shape["silent"]
+    verdict = f"{len(found)} kinds of findings" if found else "nothing found"
     first, end = shape["seeds"]
     return "".join(
         [
@@ -37,9 +37,12 @@ def render(shape: Mapping[str, Any]) -> str:
             f"<p>{shape['runs']} runs, {shape['virtual_s']:.0f} virtual seconds in ",
             f"{shape['took_s']:.1f} s; {shape['acknowledged']} operations acknowledged.</p>",
             f"<p><code>{escape(shape['command'])}</code></p>",
-            *_found(found),
+            *(_section(f"{each['anomaly']}: {each['claim']}", each) for each in found),
+            *(_section(f"Says nothing: {each['why']}", each) for each in silent),
             "<h2>Runs</h2>",
             _table(("outcome", "runs"), shape["outcomes"].items()),
+            f"<p>Of the valid ones {shape['vacuous']} did not exercise all that they were to.</p>",
+            _unlike(shape["unlike"]),
             "<h2>Faults that were injected and seen to work</h2>",
             _table(("fault", "times"), sorted(shape["faults"].items())),
             "</html>\n",
@@ -47,14 +50,23 @@ def render(shape: Mapping[str, Any]) -> str:
     )
 
 
-def _found(found: Iterable[Mapping[str, Any]]) -> Iterable[str]:
-    for each in found:
-        seeds = ", ".join(map(str, each["seeds"]))
-        yield f"<h2 class=invalid>{escape(each['anomaly'])}</h2><p>{escape(each['claim'])}</p>"
-        yield f"<p>Seeds: {seeds}</p><p><code>{escape(each['repeat'])}</code></p>"
-        for run in each["runs"][:5]:
-            report = Path(run) / "report.html"
-            yield f'<p><a href="{escape(report.as_uri(), quote=True)}">{escape(run)}</a></p>'
+def _section(title: str, each: Mapping[str, Any]) -> str:
+    seeds = ", ".join(map(str, each["seeds"]))
+    links = "".join(
+        f'<p><a href="{escape((Path(run) / "report.html").as_uri(), quote=True)}">{escape(run)}</a>'
+        for run in each["runs"][:5]
+    )
+    return (
+        f"<h2 class=invalid>{escape(title)}</h2><p>Seeds: {seeds}</p>"
+        f"<p><code>{escape(each['repeat'])}</code></p>{links}"
+    )
+
+
+def _unlike(seeds: Sequence[int]) -> str:
+    if not seeds:
+        return ""
+    listed = ", ".join(map(str, seeds))
+    return f"<p class=invalid>Run again, these went another way, a bug of ours: seeds {listed}</p>"
 
 
 def _table(heads: Iterable[str], rows: Iterable[tuple[Any, Any]]) -> str:
