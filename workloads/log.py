@@ -332,7 +332,9 @@ def workload(options: Options, load: Load, port: BrokerConnect) -> Workload:
         generator=generator(options),
         checks=CHECKS,
         final_reads=lambda: FinalPolls(keys, options.final_timeout_s, ends),
-        progress=lambda limit_s: Everywhere(len(keys), load.concurrency, limit_s),
+        progress=lambda limit_s: Everywhere(
+            len(keys), load.concurrency, limit_s, polls=options.acks == "all"
+        ),
         reads=READS,
         promises=_promises(options, replicas),
     )
