@@ -126,8 +126,9 @@ class AioKafka:
             timeout_ms=int(timeout_s * 1000), max_records=self._settings.poll_records_max
         )
         return [
-            Message(Partition(tp.topic, tp.partition), record.offset, record.value or b"")
+            Message(partition, record.offset, record.value or b"")
             for tp, records in batches.items()
+            for partition in (Partition(tp.topic, tp.partition),)
             for record in records
         ]
 
@@ -236,7 +237,9 @@ class AioKafka:
                 auto_offset_reset="earliest",
                 isolation_level=self._settings.isolation,
                 request_timeout_ms=int(self._settings.request_timeout_s * 1000),
-                fetch_max_wait_ms=100,
+                # A fetch after an assignment waits for the answer to the one before: no longer
+                # than a poll does. Shorter, and most answers of a calm system are empty.
+                fetch_max_wait_ms=200,
                 metadata_max_age_ms=10_000,
             )
             self._consumer = await _started(consumer)
