@@ -185,7 +185,7 @@ class SimLoop(_Loop):  # type: ignore[misc]
         self.ready.clear()
 
     def exiting(self, wish: BaseException) -> None:
-        """Code of this loop called for the end of its process."""
+        """Code of this loop called for the end of its process, or will never wait for anything."""
         if self.on_exit is None:
             raise wish
         self.on_exit(wish)

@@ -54,7 +54,7 @@ class Machine:
         world = self._world
         rng = world.draws("host", self.name, self.starts)
         loop = SimLoop(world.scheduler, world.network, self.name, self.clock, rng)
-        loop.on_exit = lambda wish: self._ended(loop, _status(wish))
+        loop.on_exit = partial(self._exit, loop)
         loop.on_error = self._log_error
         host = SimHost(self.name, self.clock, rng, self.disk.mount(), self.lines.append)
         self.loop = loop
@@ -97,6 +97,11 @@ class Machine:
         self.lines.append("".join(traceback.format_exception(error)).rstrip())
         return 1
 
+    def _exit(self, loop: SimLoop, wish: BaseException) -> None:
+        if not isinstance(wish, SystemExit):
+            self.lines.append(str(wish))
+        self._ended(loop, _status(wish))
+
     def _ended(self, loop: SimLoop, status: int) -> None:
         if self.loop is loop:
             self.kill()
@@ -116,6 +121,6 @@ class Machine:
 
 
 def _status(wish: BaseException) -> int:
-    """What a process that raised SystemExit ends with."""
-    code = wish.code if isinstance(wish, SystemExit) else 130
+    """What a process ends with that raised SystemExit, or was ended."""
+    code = wish.code if isinstance(wish, SystemExit) else 1
     return code if isinstance(code, int) else int(code is not None)

@@ -17,17 +17,28 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import heapq
-from asyncio import events
+from asyncio import events, format_helpers
 from collections.abc import Callable
 from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Any
+
+from harness.errors import EnvironmentFailure
 
 if TYPE_CHECKING:
     from harness.sim.loop import SimLoop
 
 CANCELLED_MAX = 1000
 """Timers cancelled and still queued before the queue is made anew, if they are half of it."""
+
+
+TURNS_MAX = 1_000_000
+"""At one instant. An honest cluster needs some hundreds; so many last seconds, and then it is
+certain that a loop goes round without ever waiting for anything."""
+
+
+class Spinning(EnvironmentFailure):
+    """A loop goes round and round while no time passes, and has no end."""
 
 
 class Stuck(AssertionError):
@@ -83,6 +94,7 @@ class Scheduler:
         self._timers: list[tuple[int, int, Handle]] = []
         self._cancelled = 0
         self._main: SimLoop | None = None
+        self._turns_max = TURNS_MAX
 
     def at(self, when_ns: int, handle: Handle) -> None:
         """Have the handle's loop run it at a time, not before now."""
@@ -103,6 +115,8 @@ class Scheduler:
 
         Raises:
             Stuck: nobody has anything to do, and no timer is set.
+            Spinning: the harness' own loop has no end; another one's ends its process.
+            KeyboardInterrupt: wherever it came.
         """
         before = events._get_running_loop()
         self._main = main
@@ -130,9 +144,13 @@ class Scheduler:
             return  # paused, or dead: `SimLoop.release` comes back to it
         ready, runnable = loop.ready, self.runnable
         popleft = ready.popleft
-        self.turns += 1
         events._set_running_loop(loop)
         while ready:
+            self.turns += 1
+            if self.turns > self._turns_max:
+                self._spins(loop)
+                if loop.held:
+                    return
             left = len(ready)
             self.callbacks += left
             while left:
@@ -142,8 +160,11 @@ class Scheduler:
                     continue
                 try:
                     handle._context.run(handle._callback, *handle._args)
-                except (SystemExit, KeyboardInterrupt) as wish:
+                except SystemExit as wish:
                     loop.exiting(wish)
+                except KeyboardInterrupt:  # of whoever runs this world, not of this host
+                    runnable.append(loop)
+                    raise
                 except BaseException as error:
                     loop.failed(handle, error)
                 if loop.held:
@@ -155,6 +176,15 @@ class Scheduler:
         else:
             loop.queued = False
 
+    def _spins(self, loop: SimLoop) -> None:
+        self._turns_max = self.turns + TURNS_MAX
+        loop.exiting(
+            Spinning(
+                f"{loop.name} did something {TURNS_MAX:,} times while no time passed: it spins, "
+                f"and would for ever; next is {_told(loop.ready[0])}"
+            )
+        )
+
     def _advance(self) -> None:
         """Go on to the next timer, and make everything ready that is due then."""
         timers, runnable = self._timers, self.runnable
@@ -164,7 +194,12 @@ class Scheduler:
             self._cancelled -= 1
         if not timers:
             raise Stuck("everybody waits, and nothing will ever happen")
-        self.now = now = max(timers[0][0], self.now)
+        now = timers[0][0]
+        if now > self.now:
+            self.now = now
+            self._turns_max = self.turns + TURNS_MAX
+        else:
+            now = self.now
         while timers and timers[0][0] <= now:
             handle = pop(timers)[2]
             if handle._cancelled:
@@ -177,3 +212,13 @@ class Scheduler:
                 runnable.append(loop)
             if not loop.dead:
                 loop.ready.append(handle)
+
+
+def _told(handle: Handle) -> str:
+    """What a callback is about: the task that goes on, if it is one's."""
+    task = getattr(handle._callback, "__self__", None)
+    if not isinstance(task, asyncio.Task):
+        return format_helpers._format_callback_source(handle._callback, handle._args)
+    stack = task.get_stack(limit=1)
+    where = f", at {stack[0].f_code.co_filename}:{stack[0].f_lineno}" if stack else ""
+    return f"the task {task.get_name()!r}{where}"

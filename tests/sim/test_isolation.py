@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from harness.errors import EnvironmentFailure
 from harness.host.contract import Host
+from harness.sim import scheduler
 from harness.sim.disk import Fenced
 from harness.sim.world import World
 from tests.sim.hosts import PORT, Collector, listening, until
@@ -251,6 +253,82 @@ def test_a_program_that_ends_or_fails_tells_its_status() -> None:
             assert machine.loop is None
     assert statuses == [0, 1, 5, 1]
     assert "KeyError: 'why'" in world.machine("n1").lines[-1]
+
+
+async def spin_for_ever() -> None:
+    await asyncio.sleep(0.01)
+    while True:
+        await asyncio.sleep(0)
+
+
+def test_a_program_that_spins_is_ended_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scheduler, "TURNS_MAX", 10_000)
+    statuses: list[int] = []
+    ticks: list[float] = []
+
+    async def spins(host: Host) -> None:
+        await spin_for_ever()
+
+    async def ticking(host: Host) -> None:
+        while True:
+            await asyncio.sleep(0.001)
+            ticks.append(asyncio.get_running_loop().time())
+
+    with World(1) as world:
+        machine = world.machine("n1")
+        machine.on_end = statuses.append
+        machine.start(spins)
+        world.machine("n2").start(ticking)
+        world.run(asyncio.sleep(0.1))
+        assert statuses == [1] and machine.loop is None and ticks[-1] > 0.09
+    assert "n1 did something 10,000 times" in machine.lines[-1]
+    assert "the task 'n1 main'" in machine.lines[-1] and __file__ in machine.lines[-1]
+
+
+def test_a_harness_that_spins_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "TURNS_MAX", 10_000)
+    with World(1) as world, pytest.raises(EnvironmentFailure, match="harness did something 10,000"):
+        world.run(spin_for_ever())
+
+
+def test_many_turns_are_no_spinning_while_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "TURNS_MAX", 200)
+    turns: list[int] = []
+
+    async def busy(host: Host) -> None:
+        for turn in range(10_000):
+            await asyncio.sleep(0 if turn % 100 else 0.001)
+            turns.append(turn)
+        await asyncio.Event().wait()
+
+    with World(1) as world:
+        world.machine("n1").start(busy)
+        world.run(asyncio.sleep(1))
+    assert len(turns) == 10_000
+
+
+@pytest.mark.parametrize("where", ["task", "callback"])
+def test_an_interrupt_is_no_end_of_the_program_that_happened_to_run(where: str) -> None:
+    ended: list[int] = []
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    async def program(host: Host) -> None:
+        if where == "callback":
+            asyncio.get_running_loop().call_soon(interrupt)
+            await asyncio.Event().wait()
+        interrupt()
+
+    with World(1) as world:
+        machine = world.machine("n1")
+        machine.on_end = ended.append
+        machine.start(program)
+        with pytest.raises(KeyboardInterrupt):
+            world.run(asyncio.sleep(1))
+        assert not ended and machine.loop is not None
 
 
 # -- power and pauses ------------------------------------------------------------------------
