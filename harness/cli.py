@@ -23,11 +23,16 @@ from harness.explore.command import explore_command, seed_range
 from harness.explore.replay import ANY, replay_command
 from harness.explore.shrinking import shrink_command
 from harness.report import write_report
-from harness.sim.process import begin_again
+from harness.sim.process import begin_again, hashes_alike
 from harness.store import RunFolder
 from harness.suite.command import suite_command
 
 EXIT_USAGE, EXIT_UNKNOWN, EXIT_FAILED = 2, 3, 4
+UNLIKE = (
+    "assay: warning: this kernel refuses personality(ADDR_NO_RANDOMIZE), as in a container with "
+    "Docker's default seccomp profile: a seed may give another history the next time; use Python "
+    "3.12 or newer, or allow it"
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -42,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     if argv is None and getattr(arguments, "cluster", None) == "sim":  # explore, too
         begin_again()
+        if not hashes_alike():
+            print(UNLIKE, file=sys.stderr)
     try:
         status: int = arguments.command(arguments)
         sys.stdout.flush()

@@ -82,7 +82,8 @@ def examine() -> list[Finding]:
 
 
 def clean() -> list[str]:
-    """Remove containers and networks of runs whose harness is gone, and old images; their names.
+    """Remove containers and networks of runs whose harness is gone, old images, and what killed
+    explorations left in memory; their names.
 
     Node processes of `local` need no cleaning: they die with the harness.
 
@@ -92,11 +93,13 @@ def clean() -> list[str]:
     from docker.errors import DockerException
 
     from harness.cluster.leftovers import remove_orphans
+    from harness.explore.campaign import sweep
 
+    swept = sweep()
     if shutil.which("docker") is None and not Path("/var/run/docker.sock").exists():
-        return []  # nobody can have left anything
+        return swept  # nobody can have left anything in it
     try:
-        return remove_orphans()
+        return [*swept, *remove_orphans()]
     except (DockerException, OSError) as error:
         raise EnvironmentFailure(f"cannot clean up: no Docker Engine answers: {error}") from error
 

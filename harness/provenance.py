@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from harness.nemesis import Package
+from harness.sim.process import hashes_alike
 from harness.workload import Workload
 
 LIBRARIES = ("assay", "kafka-python", "aiokafka", "confluent-kafka", "numpy", "msgspec")
@@ -38,6 +39,7 @@ def record(
             for b in package.bands
         ],
         "versions": dict(versions()),
+        **({"repeatable": hashes_alike()} if arguments.cluster == "sim" else {}),
         "command": command(arguments, seed),
     }
 

@@ -9,12 +9,14 @@ import concurrent.futures as futures
 import ctypes
 import multiprocessing
 import os
+import shutil
 import signal
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
@@ -48,6 +50,17 @@ def results(job: Job, seeds: Sequence[int], jobs: int) -> Generator[Result, None
             for seed in lost:  # alone, so that it takes no other seed with it
                 for _, result in _pooled(job, [seed], 1):
                     yield result or Result(seed, outcome=None, failure="its process was killed")
+
+
+def sweep() -> list[str]:
+    """Remove what campaigns left in memory that were killed; the folders' names."""
+    removed = []
+    for folder in Path(fast() or tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if not (pid.isdigit() and Path(f"/proc/{pid}").exists()):
+            shutil.rmtree(folder, ignore_errors=True)
+            removed.append(folder.name)
+    return sorted(removed)
 
 
 def _pooled(

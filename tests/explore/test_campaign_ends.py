@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,21 @@ def test_what_is_thrown_away_is_gone_afterwards(
     assert [path.name for path in tmp_path.iterdir()] == [Path(str(folders[0])).name]
     running.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_campaign_left_is_swept_and_that_of_a_living_one_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(campaign, "fast", lambda: str(tmp_path))
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    for name in (f"assay-explore-{gone.pid}-x", f"assay-explore-{os.getpid()}-x", "another"):
+        (tmp_path / name / "inside").mkdir(parents=True)
+    assert campaign.sweep() == [f"assay-explore-{gone.pid}-x"]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"assay-explore-{os.getpid()}-x",
+        "another",
+    }
 
 
 def test_a_cluster_that_cannot_start_is_a_failure_and_no_doubt(tmp_path: Path) -> None:

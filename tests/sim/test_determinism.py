@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from tests.sim.runs import executed
 
 SEEDS = 50
@@ -62,3 +64,16 @@ def test_a_seed_gives_the_same_history_in_any_process(tmp_path: Path) -> None:
     assert plain.count(b"\n") > 100
     assert elsewhere("hashed", PYTHONHASHSEED="12345") == plain
     assert elsewhere("crowded", PYTHONHASHSEED="random", PADDING="x" * 30_000) == plain
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="None hashes alike since 3.12")
+def test_a_kernel_that_gives_no_process_that_hashes_alike_is_told_of(tmp_path: Path) -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "harness.cli", "replay", str(tmp_path / "none")],
+        env={**os.environ, "ASSAY_HASHES_ALIKE": "1", "PYTHONHASHSEED": "0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert told.returncode == 2
+    assert "warning: this kernel refuses personality" in told.stderr
