@@ -53,7 +53,7 @@ SEEDS = {
     "recovery-cuts-too-much": 0,
     "orphan-deleted": 0,
     "premature-retention": 0,
-    "stale-epochs": 33,
+    "stale-epochs": 11,
     "damage-signed-anew": 0,
     "enospc-ignored": 0,
     "index-off-by-one": 0,
