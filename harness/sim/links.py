@@ -51,20 +51,20 @@ class Link:
     """The direction of data from `source` to `target`.
 
     Attributes:
-        cut: bytes are held. pipes: what runs over it now, in the order of their making.
+        cut: bytes are held, but for those that had arrived at `cut_at`. pipes: what runs over it now, in the order of their making.
         carried: bytes that arrived. tap: who listens, if anybody does.
     """
 
     __slots__ = (
-        *("_draws", "_free_at", "_made", "carried", "cut", "pipes", "shape", "source", "target"),
-        *("tap", "weather"),
+        *("_draws", "_free_at", "_made", "carried", "cut", "cut_at", "pipes", "shape", "source"),
+        *("tap", "target", "weather"),
     )
 
     def __init__(
         self, source: str, target: str, weather: Weather, draws: Callable[..., Random]
     ) -> None:
         self.source, self.target, self.weather = source, target, weather
-        self.cut = False
+        self.cut, self.cut_at = False, 0
         self.shape = WHOLE
         self.pipes: dict[Pipe, None] = {}
         self.carried = 0

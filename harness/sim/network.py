@@ -206,15 +206,15 @@ class Network:
 
     def cut(self, links: Iterable[Link]) -> None:
         for link in links:
-            link.cut = True
+            if not link.cut:
+                link.cut, link.cut_at = True, self._kernel.scheduler.now
 
     def heal(self, links: Iterable[Link]) -> None:
         """What was held goes on."""
         for link in links:
-            link.cut = False
-            for pipe in list(link.pipes):
-                if pipe.held:
-                    pipe.flow()
+            was_cut, link.cut = link.cut, False
+            for pipe in list(link.pipes) if was_cut else ():
+                pipe.flow()
         self.stir()
 
     def reset(self, links: Iterable[Link]) -> int:

@@ -5,7 +5,8 @@
 
 Pinned semantics, as a kernel's TCP shows them:
     - Bytes arrive in order, at once or in pieces; what was written apart may arrive together.
-    - Over a cut link bytes are held, ends and resets too; nobody notices until it heals.
+    - Over a cut link bytes are held, ends and resets too; nobody notices until it heals. What had
+      arrived before is the receiver's, though it may be paused or not read.
     - A process that is killed resets its connections if something sent to it was not read, else
       ends them. A machine that loses power says nothing; whoever writes to it once it is up again
       is reset.
@@ -108,12 +109,16 @@ class Pipe:
 
     def flow(self) -> None:
         """What held the bytes is over. They need as long as if they left now."""
-        self.held = self.waiting = False
-        if self._queue and not self._expected:
-            scheduler = self.receiver.loop.scheduler
-            delay = self.link.delay_ns(scheduler.now, 0, self._rng)
-            self._last = max(self._last, scheduler.now + delay)
-            self._expect(max(self._queue[0][0], scheduler.now + delay))
+        self.held = False
+        cut_at, queue = self.link.cut_at, self._queue
+        if queue and queue[-1][0] > cut_at:
+            now = self.receiver.loop.scheduler.now
+            first = now + self.link.delay_ns(now, 0, self._rng)
+            self._last = max(self._last, first)
+            for at, (when, data) in enumerate(queue):
+                if when > cut_at:
+                    queue[at] = max(when, first), data
+        self._expect_next()
 
     def resumed(self) -> None:
         """The receiver reads again what the kernel has kept for it."""
@@ -125,18 +130,19 @@ class Pipe:
     def arrive(self) -> None:
         """Hand over everything that has come by now, on the receiver's loop."""
         self._expected = False
-        receiver = self.receiver
-        if self.link.cut:
-            self.held = True
-            return
+        receiver, queue, link = self.receiver, self._queue, self.link
+        now = due = receiver.loop.scheduler.now
+        if link.cut:
+            due = link.cut_at  # by then the rest was not in the receiver's kernel
+            if not queue or queue[0][0] > due:
+                self.held = True
+                return
         if receiver.paused and not receiver.closed:
             self.waiting = True
             return
-        now = receiver.loop.scheduler.now
-        queue = self._queue
         came: list[bytes] = []
         room = READ_BYTES
-        while queue and queue[0][0] <= now and room > 0:
+        while queue and queue[0][0] <= due and room > 0:
             when, data = queue[0]
             if came and not data:
                 break  # the end is for the next turn: a reader that pauses now does not read it
@@ -151,7 +157,7 @@ class Pipe:
                 queue.appendleft((when, data[READ_BYTES:]))
                 data = data[:READ_BYTES]
             room -= len(data)
-            first = self.link.pieces(data, self._rng)
+            first = len(data) if link.cut else link.pieces(data, self._rng)
             came.append(data[:first] if first < len(data) else data)
             if first < len(data):
                 later = now + self.link.delay_ns(now, len(data) - first, self._rng)

@@ -436,6 +436,56 @@ def test_a_cut_of_one_direction_holds_that_direction() -> None:
         world.run(main(world))
 
 
+@pytest.mark.parametrize("how", ["paused", "not reading"])
+def test_what_had_arrived_before_a_cut_is_read_during_it(how: str) -> None:
+    async def main(world: World) -> None:
+        two = Two(world)
+        await asyncio.sleep(0.01)
+        _, writer = await asyncio.open_connection("server", PORT)
+        await until(lambda: hasattr(two.collector, "transport"), "it is accepted")
+        machine, transport = world.machine("server"), two.collector.transport
+        machine.pause() if how == "paused" else transport.pause_reading()
+        writer.write(b"a" * 1000)
+        await asyncio.sleep(0.1)
+        two.network.cut([two.there])
+        writer.write(b"b")
+        await asyncio.sleep(1)
+        machine.resume() if how == "paused" else transport.resume_reading()
+        await until(lambda: len(two.collector.text) == 1000, "what was there is read")
+        await asyncio.sleep(30)
+        assert two.collector.text == b"a" * 1000, "what came later was not there"
+        two.network.heal([two.there])
+        await until(lambda: two.collector.text == b"a" * 1000 + b"b", "it is now")
+
+    with World(1) as world:
+        world.run(main(world))
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_what_one_cut_held_is_held_by_the_next_that_follows_at_once(reads: bool) -> None:
+    async def main(world: World) -> None:
+        two = Two(world)
+        await asyncio.sleep(0.01)
+        _, writer = await asyncio.open_connection("server", PORT)
+        await until(lambda: hasattr(two.collector, "transport"), "it is accepted")
+        two.network.cut([two.there])
+        if not reads:
+            two.collector.transport.pause_reading()
+        writer.write(b"a")
+        await asyncio.sleep(1)
+        two.network.heal([two.there])
+        two.network.cut([two.there])
+        if not reads:
+            two.collector.transport.resume_reading()
+        await asyncio.sleep(30)
+        assert two.collector.text == b""
+        two.network.heal([two.there])
+        await until(lambda: two.collector.text == b"a", "it arrives")
+
+    with World(1) as world:
+        world.run(main(world))
+
+
 @pytest.mark.parametrize("way", ["there", "back"])
 def test_a_connect_during_a_cut_hangs_and_completes_after_it(way: str) -> None:
     async def main(world: World) -> bytes:
