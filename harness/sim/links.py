@@ -51,7 +51,8 @@ class Link:
     """The direction of data from `source` to `target`.
 
     Attributes:
-        cut: bytes are held, but for those that had arrived at `cut_at`. pipes: what runs over it now, in the order of their making.
+        cut: bytes are held, but for those that had arrived at `cut_at`.
+        pipes: what runs over it now, in the order of their making.
         carried: bytes that arrived. tap: who listens, if anybody does.
     """
 

@@ -5,7 +5,8 @@ running loop: a node by its name; the harness, on whose loop the clients run, by
 dials, since each client host has a listener of its own on every node (`route`).
 
 Dialling takes a round trip over both links of the pair. It hangs while either is cut or the target
-is without power, and is refused by a host that is up and does not listen.
+is without power, and is refused by a host that is up and does not listen. The server accepts when
+the third packet arrives: not at all if its answer never got through.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from harness.sim.links import BESIDE, Link, Weather
-from harness.sim.transport import Socket, Transport, reset_error
+from harness.sim.transport import OPEN, Socket, Transport, reset_error
 from harness.sim.wiretap import Wiretap
 
 if TYPE_CHECKING:
@@ -160,22 +161,22 @@ class Network:
         client_end = Transport(loop, here, address, self._forget)
         if listener is not None:
             server_end = Transport(listener.loop, address, here, self._forget)
+            server_end.listener = listener
             client_end.join(server_end, there, back)
             self._transports[server_end] = self._transports[client_end] = None
-            # The kernel has it from now on; the process learns when it runs.
-            context = listener.loop.context
-            listener.loop.call_soon(_accept, server_end, listener.factory, context=context)
         try:
             await self._travel(loop, back, rng, None)
         except asyncio.CancelledError:
-            if server_end is not None:
-                client_end.kill(self._kernel)
+            if server_end is not None:  # nobody was told of it yet, and nobody will be
+                client_end.vanish()
+                server_end.vanish()
             raise
         if server_end is None:
             where = f"{target}:{port}"
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"Connect call failed to {where}")
         if client_end.closed:
             raise reset_error()
+        client_end.out.send(OPEN)
         protocol = factory()
         client_end.made(protocol)
         return client_end, protocol
@@ -281,11 +282,6 @@ class Network:
 
     def _forget(self, transport: Transport) -> None:
         self._transports.pop(transport, None)
-
-
-def _accept(transport: Transport, factory: Factory) -> None:
-    if not transport.closed:
-        transport.made(factory())
 
 
 def _arrived(future: asyncio.Future[None]) -> None:

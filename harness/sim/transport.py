@@ -27,6 +27,7 @@ from harness.sim.scheduler import Handle
 if TYPE_CHECKING:
     from harness.sim.links import Link
     from harness.sim.loop import SimLoop
+    from harness.sim.network import Server
 
 KERNEL_BYTES = 256 << 10
 """Under way or waiting to be read, before the writing side's own buffer fills."""
@@ -36,8 +37,10 @@ READ_BYTES = 256 << 10
 
 HIGH_WATER = 64 << 10
 
-END, RESET = b"", None
-"""What travels beside bytes."""
+END, RESET, OPEN = b"", None, ()
+"""What travels beside bytes: all of it is false. OPEN is the third packet of a handshake."""
+
+Data = bytes | None | tuple[()]
 
 
 def reset_error() -> ConnectionResetError:
@@ -81,7 +84,7 @@ class Pipe:
         self.in_flight = 0
         self.held = False  # the link is cut: `flow` goes on
         self.waiting = False  # the receiver does not read: `flow` goes on
-        self._queue: deque[tuple[int, bytes | None]] = deque()
+        self._queue: deque[tuple[int, Data]] = deque()
         self._rng = link.chance()
         self._last = 0
         self._expected = False  # an arrival is on the scheduler's list
@@ -89,8 +92,8 @@ class Pipe:
         self._handle = Handle(self.arrive, (), loop, loop.context)
         link.pipes[self] = None
 
-    def send(self, data: bytes | None) -> None:
-        """Bytes, END or RESET: on their way."""
+    def send(self, data: Data) -> None:
+        """Bytes, END, RESET or OPEN: on their way."""
         scheduler = self.receiver.loop.scheduler
         now = scheduler.now
         size = len(data) if data else 0
@@ -137,6 +140,12 @@ class Pipe:
             if not queue or queue[0][0] > due:
                 self.held = True
                 return
+        if receiver.listener is not None and queue and queue[0][1] is OPEN:
+            if queue[0][0] <= due:
+                queue.popleft()
+                receiver.accept()
+            self._expect_next()
+            return
         if receiver.paused and not receiver.closed:
             self.waiting = True
             return
@@ -209,6 +218,7 @@ class Transport(asyncio.Transport):
 
     Attributes:
         loop: the incarnation that it belongs to. out: where writes go. peer: the other end.
+        listener: who is to accept it, until the third packet of the handshake has come.
         closed: nothing is handed over any more. dead: its host is; it has no effects.
         paused: the protocol does not read.
     """
@@ -222,6 +232,7 @@ class Transport(asyncio.Transport):
     ) -> None:
         super().__init__({"sockname": here, "peername": there, "socket": Socket(here, there)})
         self.loop = loop
+        self.listener: Server | None = None
         self.out: Pipe
         self.peer: Transport
         self.closed = False
@@ -326,6 +337,17 @@ class Transport(asyncio.Transport):
         if self.is_reading():
             self.peer.out.resumed()  # what came before there was somebody to read it
 
+    def accept(self) -> None:
+        """The handshake is complete, and there is somebody to take it, or not any more."""
+        listener, self.listener = self.listener, None
+        assert listener is not None
+        if not self.closed and listener.is_serving():
+            self.made(listener.factory())
+        else:
+            self.closed = True
+            self._forget(self)
+            self._refuse()
+
     def received(self, data: bytes) -> None:
         if self.closed:
             self._refuse()
@@ -367,8 +389,14 @@ class Transport(asyncio.Transport):
         """The process is gone: its kernel tells the other side, when the link lets it."""
         if not self.closed:
             self.closed = True
-            self.out.send(RESET if self.peer.out.unread else END)
+            self.out.send(RESET if self.peer.out.unread or self.listener is not None else END)
         self.peer.out.outlive(kernel)
+        self._forget(self)
+
+    def vanish(self) -> None:
+        """It never came to be."""
+        self.closed = self.silent = True
+        self.out.drop()
         self._forget(self)
 
     def go_silent(self, kernel: SimLoop) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import dataclasses
 import random
 import socket
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from harness.errors import EnvironmentFailure
 from harness.host.contract import Host
-from harness.sim import scheduler
+from harness.sim import links, scheduler
 from harness.sim.disk import Fenced
 from harness.sim.world import World
 from tests.sim.hosts import PORT, Collector, listening, until
@@ -495,6 +496,7 @@ def test_a_connect_during_a_cut_hangs_and_completes_after_it(way: str) -> None:
         connecting = asyncio.create_task(asyncio.open_connection("server", PORT))
         await asyncio.sleep(30)
         assert not connecting.done()
+        assert not hasattr(two.collector, "transport"), "the server accepts nobody meanwhile"
         two.network.heal([getattr(two, way)])
         reader, writer = await asyncio.wait_for(connecting, 1)
         writer.write(b"a")
@@ -512,7 +514,50 @@ def test_a_connect_that_is_given_up_during_a_cut_leaves_no_connection() -> None:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.open_connection("server", PORT), 1)
         two.network.heal([two.back])
-        await until(lambda: two.collector.lost == [None], "the server learns that nobody is there")
+        await asyncio.sleep(30)
+        assert not hasattr(two.collector, "transport"), "the server never heard of it"
+        assert not two.there.pipes and not two.back.pipes
+
+    with World(1) as world:
+        world.run(main(world))
+
+
+def test_a_server_accepts_when_the_third_packet_arrives() -> None:
+    async def main(world: World) -> None:
+        two = Two(world)
+        await asyncio.sleep(0.01)
+        delayed = dataclasses.replace(links.WHOLE, latency_ms=100)
+        two.there.shape = two.back.shape = delayed
+        connecting = asyncio.create_task(asyncio.open_connection("server", PORT))
+        await asyncio.sleep(0.15)  # the answer is under way
+        two.network.cut([two.there])
+        _, writer = await asyncio.wait_for(connecting, 1)
+        writer.write(b"a")
+        await asyncio.sleep(30)
+        assert not hasattr(two.collector, "transport"), "nobody told it that its answer arrived"
+        two.network.heal([two.there])
+        await until(lambda: two.collector.text == b"a", "now it is accepted")
+
+    with World(1) as world:
+        world.run(main(world))
+
+
+@pytest.mark.parametrize("how", ["closes", "dies"])
+def test_a_server_that_is_gone_when_the_third_packet_arrives_resets(how: str) -> None:
+    async def main(world: World) -> None:
+        two = Two(world)
+        await asyncio.sleep(0.01)
+        two.there.shape = dataclasses.replace(links.WHOLE, latency_ms=100)
+        connecting = asyncio.create_task(asyncio.open_connection("server", PORT))
+        await asyncio.sleep(0.15)  # it is connected, and the server does not know yet
+        reader, _ = await asyncio.wait_for(connecting, 1)
+        if how == "dies":
+            world.machine("server").kill()
+        else:
+            two.network.listeners["server", PORT].close()
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(reader.read(), 1)
+        assert not hasattr(two.collector, "transport")
 
     with World(1) as world:
         world.run(main(world))
