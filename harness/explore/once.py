@@ -124,7 +124,9 @@ def _explore(job: Job, seed: int) -> Result:
         command=run.test.record["command"],
         **told,
     )
-    return _kept(result, arguments, history) if job.keep and result.failed else result
+    # A bug that did not act is no failure that anybody would look at.
+    idle = bool(arguments.bug) and result.outcome is Outcome.UNKNOWN
+    return _kept(result, arguments, history) if job.keep and result.failed and not idle else result
 
 
 def play(

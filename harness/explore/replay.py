@@ -69,6 +69,9 @@ def replay_command(arguments: argparse.Namespace) -> int:
     folder = RunFolder.find(arguments.run)
     told = arguments_of(folder)
     simulated = told.cluster == "sim"
+    _require_operation(folder, "--until", arguments.until)
+    if arguments.diagram != ANY:
+        _require_operation(folder, "--diagram", arguments.diagram)
     if arguments.diagram is not None and not simulated:
         raise UsageError("--diagram: only the messages of a simulated run can be drawn")
     into = RunFolder.create(arguments.results or folder.path.parent.parent, "replay")
@@ -103,6 +106,15 @@ def replay_command(arguments: argparse.Namespace) -> int:
     if run.interrupted is not None and arguments.until is None:
         return 3
     return 0 if same else 1
+
+
+def _require_operation(folder: RunFolder, flag: str, op: int | None) -> None:
+    """Raises UsageError: the run has none of that number."""
+    if op is None:
+        return
+    count = sum(1 for _ in folder.history.open("rb"))
+    if not 0 <= op < count:
+        raise UsageError(f"{flag} {op}: this run has operations 0 to {count - 1}")
 
 
 def _play_again(
@@ -193,6 +205,9 @@ def arguments_of(folder: RunFolder) -> argparse.Namespace:
         raise UsageError(f"{folder.path} does not say by which command it was made")
     told = parser().parse_args(shlex.split(command)[1:])
     told.json = True
+    own = folder.path / "tape.json"
+    if told.tape is not None and own.exists():  # as the command named it, it may have been moved
+        told.tape = own
     return told
 
 

@@ -101,8 +101,8 @@ class Shrinker:
     def fails(self, candidate: Candidate) -> bool:
         """Whether it still shows the anomaly; if so it is the best from now on."""
         key = repr(sorted(vars(candidate.arguments).items())).encode() + candidate.tape.dump()
-        if self.over or key in self._tried:
-            return False
+        if key in self._tried or (self.over and self.runs):
+            return False  # but the first run says whether it fails at all, in whatever time
         self._tried.add(key)
         self.runs += 1
         named = _played(candidate, self.anomaly)

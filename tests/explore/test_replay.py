@@ -69,6 +69,9 @@ def test_a_simulated_run_comes_again_byte_for_byte(
     status = main(["replay", str(tmp_path / "log" / "latest"), "--json"])
     told = json.loads(capsys.readouterr().out)
     assert (status, told["identical"], told["difference"]) == (0, True, None)
+    for until in ("-1", "99999999"):
+        assert main(["replay", str(tmp_path / "log" / "latest"), "--until", until]) == 2
+        assert "this run has operations 0 to" in capsys.readouterr().err
 
 
 def played_again(
