@@ -7,9 +7,9 @@ Pinned semantics, as a kernel's TCP shows them:
     - Bytes arrive in order, at once or in pieces; what was written apart may arrive together.
     - Over a cut link bytes are held, ends and resets too; nobody notices until it heals. What had
       arrived before is the receiver's, though it may be paused or not read.
-    - A process that is killed resets its connections if something sent to it was not read, else
-      ends them. A machine that loses power says nothing; whoever writes to it once it is up again
-      is reset.
+    - A process that is killed, or aborts, resets its connections if something that came was not
+      read, else ends them; what it wrote beyond the kernel's buffer is lost. A machine that loses
+      power says nothing; whoever writes to it once it is up again is reset.
     - Writing to a side that is gone comes back as a reset.
     - `pause_writing` when more than the kernel's buffer and the protocol's limit are under way.
 """
@@ -188,9 +188,22 @@ class Pipe:
         self._expected = False
         self._expect_next()
 
+    def trim(self) -> None:
+        """The sending process is gone, and with it what the kernel had not taken yet."""
+        while self.in_flight > KERNEL_BYTES:
+            when, data = self._queue.pop()
+            size = len(data) if data else 0
+            kept = max(size - (self.in_flight - KERNEL_BYTES), 0)
+            self.in_flight -= size - kept
+            if data and kept:
+                self._queue.append((when, data[:kept]))
+
     @property
     def unread(self) -> bool:
-        return bool(self._queue)
+        """Whether bytes wait in the receiver's kernel."""
+        link = self.link
+        due = link.cut_at if link.cut else self.receiver.loop.scheduler.now
+        return any(data for when, data in self._queue if when <= due)
 
     def _hand_over(self, came: list[bytes]) -> None:
         if not came:
@@ -324,8 +337,9 @@ class Transport(asyncio.Transport):
             self._finish(None)
 
     def abort(self) -> None:
+        """Close the socket at once, as asyncio does."""
         if not self.closed and not self.loop.dead:
-            self.out.send(RESET)
+            self._leave()
             self._end(None)
 
     # -- the network's side ------------------------------------------------------------------
@@ -389,7 +403,7 @@ class Transport(asyncio.Transport):
         """The process is gone: its kernel tells the other side, when the link lets it."""
         if not self.closed:
             self.closed = True
-            self.out.send(RESET if self.peer.out.unread or self.listener is not None else END)
+            self._leave()
         self.peer.out.outlive(kernel)
         self._forget(self)
 
@@ -415,6 +429,14 @@ class Transport(asyncio.Transport):
         self.out.drop()
         if not self.closed:
             self.loop.call_soon(self._end, reset_error(), context=self.loop.context)
+
+    def _leave(self) -> None:
+        """What the kernel does when a process lets go of a socket that has more to send."""
+        self.out.trim()
+        if self.peer.out.unread or self.listener is not None:
+            self.out.send(RESET)
+        elif not self._eof_sent:
+            self.out.send(END)
 
     def _refuse(self) -> None:
         """Bytes for somebody who is not there: the kernel answers with a reset."""

@@ -300,6 +300,53 @@ def test_an_abort_is_a_reset_for_the_other_side(play: Play) -> None:
     assert play(client, serving(abort, limit=1_000)) == "ConnectionResetError"
 
 
+def test_an_abort_of_one_who_has_read_everything_is_an_end(play: Play) -> None:
+    async def abort(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"last words")
+        writer.transport.abort()
+        writer.write(b"which nobody hears")
+
+    async def client(host: str, port: int) -> Any:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"line\n")
+        said = await reader.read(), reader.at_eof()
+        writer.close()
+        return said
+
+    assert play(client, serving(abort)) == (b"last words", True)
+
+
+def test_an_abort_loses_what_the_kernel_had_not_taken(play: Play) -> None:
+    async def abort(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(BIG * 8)
+        writer.transport.abort()
+
+    async def client(host: str, port: int) -> Any:
+        reader, writer = await asyncio.open_connection(host, port)
+        said = await reader.read()
+        writer.close()
+        return bool(said), len(said) < len(BIG * 8), (BIG * 8).startswith(said)
+
+    assert play(client, serving(abort)) == (True, True, True)
+
+
+def test_an_abort_after_the_end_was_sent_says_nothing_more(play: Play) -> None:
+    async def abort(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"last words")
+        writer.write_eof()
+        writer.transport.abort()
+
+    async def client(host: str, port: int) -> Any:
+        reader, writer = await asyncio.open_connection(host, port)
+        said = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return said
+
+    assert play(client, serving(abort)) == b"last words"
+
+
 def test_an_orderly_end_lets_everything_be_read_first(play: Play) -> None:
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"last words")
