@@ -98,11 +98,12 @@ class Shrinker:
     def over(self) -> bool:
         return self._interrupts.asked or time.monotonic() > self._deadline
 
-    def fails(self, candidate: Candidate) -> bool:
-        """Whether it still shows the anomaly; if so it is the best from now on."""
+    def fails(self, candidate: Candidate, *, anyhow: bool = False) -> bool:
+        """Whether it still shows the anomaly; if so it is the best from now on. `anyhow`: even if
+        the time is up."""
         key = repr(sorted(vars(candidate.arguments).items())).encode() + candidate.tape.dump()
-        if key in self._tried or (self.over and self.runs):
-            return False  # but the first run says whether it fails at all, in whatever time
+        if key in self._tried or (self.over and not anyhow):
+            return False
         self._tried.add(key)
         self.runs += 1
         named = _played(candidate, self.anomaly)
@@ -307,7 +308,7 @@ def shrink(folder: RunFolder, anomaly: str | None, budget_s: float, results: Pat
     first = Candidate(told, tape_of(folder, told))
     with noted() as interrupts:
         shrinker = Shrinker(first, anomaly, budget_s, interrupts)
-        if not shrinker.fails(first):
+        if not shrinker.fails(first, anyhow=True):
             interrupts.check()
             raise UsageError(
                 f"played from its tape, the run shows no {anomaly}: it hangs on a chance that the "

@@ -29,7 +29,7 @@ class Fake(Shrinker):
         super().__init__(Candidate(arguments(**changes), tape), "lost-write", 60)
         self._needed = needed
 
-    def fails(self, candidate: Candidate) -> bool:
+    def fails(self, candidate: Candidate, *, anyhow: bool = False) -> bool:
         self.runs += 1
         smaller = candidate != self.best and self._needed(candidate)
         if smaller:
