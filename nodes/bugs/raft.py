@@ -275,7 +275,12 @@ BUGS = by_name(
         seen="seeded; Raft §5.4.1",
         promise="controller: metadata is a replicated log under Raft",
         anomalies=("metadata-regression", "metadata-divergence"),
-        nemesis="partition,kill:controller",
+        nemesis="partition:one,partition:controller,kill:controller",
+        options=(
+            "broker.session.timeout.ms=500",
+            "broker.heartbeat.interval.ms=100",
+            "controller.quorum.fetch.timeout.ms=400",
+        ),
         plant=vote_for_anybody,
     ),
     Bug(

@@ -32,7 +32,7 @@ SEEDS = {
     "term-not-persisted": 1,
     "votes-twice": 0,
     "quorum-too-small": 0,
-    "vote-for-anybody": 1,
+    "vote-for-anybody": 0,
     "commits-alone": 0,
     "applies-on-append": 3,
     "commit-past-match": 9,
