@@ -71,7 +71,7 @@ def wrong_offset(parts: Parts, activate: Activate) -> Parts:
     class Planted(Log):
         def append_leader(self, data: bytearray | memoryview, epoch: int, now_ms: int) -> Appended:
             appended = super().append_leader(data, epoch, now_ms)
-            if appended.base_offset % 50 != 49:
+            if appended.base_offset % 7 != 6:
                 return appended
             activate()
             return replace(appended, base_offset=appended.base_offset + 1)
