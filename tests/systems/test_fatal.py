@@ -33,7 +33,9 @@ class Producer:
         type(self).made += 1
         self._error = self.error if self.made == 1 else None
 
-    def produce(self, topic: str, value: bytes, partition: int, on_delivery: Any) -> None:
+    def produce(
+        self, topic: str, value: bytes, partition: int, timestamp: int, on_delivery: Any
+    ) -> None:
         if self._error is not None:
             raise rdkafka.KafkaException(self._error)
         on_delivery(None, Acknowledged())
