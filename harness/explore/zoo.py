@@ -21,7 +21,6 @@ from harness import catalog
 from harness.errors import UsageError
 from harness.explore.campaign import results
 from harness.explore.command import fixed_of, run_arguments
-from harness.explore.drawing import FLAGS
 from harness.explore.interrupts import Interrupts, noted
 from harness.explore.once import Job, explore
 from harness.explore.shrinking import shrink
@@ -117,28 +116,3 @@ def _shrunk(
         return shrink(run, anomaly, arguments.shrink, arguments.results).to_json()
     except UsageError:
         return None
-
-
-def page() -> str:
-    """What there is in the zoo, as a Markdown table: `python -m harness.explore.zoo`."""
-    lines = [
-        "| id | name | mechanism | seen as any of | nemesis |",
-        "|---|---|---|---|---|",
-    ]
-    for name in catalog.names("bugs"):
-        bug = catalog.find("bugs", name)
-        flags = "".join(_flag(option) for option in bug.options)
-        flags += f" --nodes {bug.nodes}" if bug.nodes != 3 else ""
-        seen = ", ".join(bug.anomalies)
-        lines.append(f"| {bug.id} | {name} | {bug.mechanism} | {seen} | `{bug.nemesis}{flags}` |")
-    return "\n".join(lines)
-
-
-def _flag(option: str) -> str:
-    """As `assay run` is told it."""
-    key, _, value = option.partition("=")
-    return f" --{key} {value}" if key in FLAGS else f" -o {option}"
-
-
-if __name__ == "__main__":
-    print(page())

@@ -17,7 +17,7 @@ from harness.cli import parser
 from harness.explore.apart import Apart
 from harness.explore.command import fixed_of, run_arguments
 from harness.explore.once import Job, Result
-from harness.explore.zoo import page
+from harness.explore.zoo_page import PROMISES, page
 from harness.verdict import Outcome
 from nodes import bugs
 
@@ -29,6 +29,15 @@ SEEDS = {
     "no-divergence-check": 29,
     "timeout-as-success": 0,
     "stale-leader-acks": 17,
+    "unclean-election": 10,
+    "unsynced-preferred": 1,
+    "stale-isr-accepted": 1,
+    "unclean-restart-trusted": 17,
+    "min-isr-ignored": 10,
+    "min-isr-at-append-only": 17,
+    "joins-too-early": 0,
+    "copied-anew": 3,
+    "isr-shrunk-alone": 1,
     "term-not-persisted": 1,
     "votes-twice": 0,
     "quorum-too-small": 0,
@@ -93,7 +102,8 @@ def test_every_bug_has_a_seed_a_name_and_its_texts() -> None:
     for name in bugs.names():
         bug = bugs.find(name)
         assert bug.name == name and bug.id.startswith("K")
-        assert bug.mechanism and bug.seen and bug.promise and bug.anomalies and bug.nemesis
+        assert bug.mechanism and bug.seen and bug.anomalies and bug.nemesis
+        assert bug.promise.partition(":")[0] in PROMISES
 
 
 @pytest.mark.parametrize("name", bugs.names())
