@@ -228,7 +228,7 @@ class Replicas:
             )
         except WrongTopic as error:
             self._host.log("partition.deleted", folder=folder, reason=str(error))
-            remove_folder(self._host.disk, folder)
+            await remove_folder(self._host.disk, folder)
             return None
         except Damaged as error:
             now = self._wanted(key)
@@ -237,7 +237,7 @@ class Replicas:
             if self._config.id in (*now.isr, *now.elr):
                 raise  # others count on it, until it has withdrawn
             self._host.log("partition.given-up", folder=folder, reason=str(error))
-            remove_folder(self._host.disk, folder)
+            await remove_folder(self._host.disk, folder)
             return None
         now_ms = self._host.clock.wall_ns() // 1_000_000
         if log.flush_is_due(now_ms):  # the last process ended before it could

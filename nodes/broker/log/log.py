@@ -104,9 +104,9 @@ class Log:
             WrongTopic: the folder is another topic's. Damaged: see `nodes.broker.log.recovery`.
             OSError: the disk failed.
         """
-        if not disk.exists(folder):
-            disk.mkdir(folder)
-            await disk.fsync_dir(PurePath(folder).parent)
+        disk.mkdir(folder)
+        # Every time: who made it may have died before it came to this, and the power may fail next.
+        await disk.fsync_dir(PurePath(folder).parent)
         if topic_id is not None:
             await claim(disk, folder, topic_id)
         log = cls(disk, folder, config or LogConfig(), now_ms)
@@ -185,7 +185,7 @@ class Log:
         async with self._durability.turn:
             self._durability.failed(OSError(errno.ESTALE, "the log was removed", self.folder))
             self.abandon()
-            remove_folder(self._disk, self.folder)
+            await remove_folder(self._disk, self.folder)
 
     # -- what there is -----------------------------------------------------------------------
 

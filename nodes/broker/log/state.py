@@ -10,6 +10,7 @@ Both are replaced atomically and durably, so one that cannot be read is damage, 
 from __future__ import annotations
 
 import uuid
+from pathlib import PurePath
 
 import msgspec
 
@@ -54,12 +55,13 @@ async def claim(disk: Disk, folder: str, topic_id: uuid.UUID) -> None:
         if f"topic_id: {topic_id}" not in disk.read(path).decode(errors="replace").splitlines():
             raise WrongTopic(f"{folder} is not of topic id {topic_id}")
         return
-    if any(name.endswith(".log") for name in disk.listdir(folder)):
-        raise WrongTopic(f"{folder} has segments, but no {METADATA}")
+    # Any file of another topic's: what it says of a log's begin must not be believed of this one.
+    if left := [name for name in disk.listdir(folder) if name != f"{METADATA}.tmp"]:
+        raise WrongTopic(f"{folder} has {', '.join(left[:3])}, but no {METADATA}")
     await disk.replace(path, f"version: 0\ntopic_id: {topic_id}\n".encode())
 
 
-def remove_folder(disk: Disk, folder: str) -> None:
+async def remove_folder(disk: Disk, folder: str) -> None:
     """Delete a log's folder such that no crash leaves half of it under its name. Raises OSError."""
     if not disk.exists(folder):
         return
@@ -67,4 +69,5 @@ def remove_folder(disk: Disk, folder: str) -> None:
     if disk.exists(aside):
         disk.rmtree(aside)
     disk.rename(folder, aside)
+    await disk.fsync_dir(PurePath(folder).parent)  # else half of it could be back as `folder`
     disk.rmtree(aside)

@@ -405,10 +405,15 @@ async def test_a_folder_belongs_to_one_topic_id(disk: QuickDisk) -> None:
     assert again.end_offset == 1
 
 
-async def test_what_an_interrupted_deletion_left_is_nobodys(disk: QuickDisk) -> None:
+@pytest.mark.parametrize("left", [".log", "log-state", "leader-epoch-checkpoint"])
+async def test_what_an_interrupted_deletion_left_is_nobodys(disk: QuickDisk, left: str) -> None:
     log = await Log.open(disk, "t-0", now_ms=NOW, topic_id=uuid.uuid4())
+    log.append_leader(values(b"x"), 0, NOW)
     await log.close()
-    disk.remove("t-0/partition.metadata")
+    for name in disk.listdir("t-0"):
+        if not name.endswith(left):
+            disk.remove(f"t-0/{name}")
+    assert disk.listdir("t-0")
     with pytest.raises(WrongTopic):
         await Log.open(disk, "t-0", now_ms=NOW, topic_id=uuid.uuid4())
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import struct
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness import seeds
+from harness.host.contract import Disk
 from harness.host.volatile import VolatileDisk
+from harness.sim.disk import SimDisk
+from harness.sim.disk_faults import INSTANT
 from nodes.broker.log.config import LogConfig
 from nodes.broker.log.errors import Damaged
 from nodes.broker.log.log import Log
@@ -21,7 +26,7 @@ from tests.nodes.broker.log.making import batch, decoded, placed, values
 NOW = 5000
 
 
-async def opened(disk: QuickDisk | VolatileDisk, **config: int) -> Log:
+async def opened(disk: Disk, **config: int) -> Log:
     log = await Log.open(disk, "t-0", LogConfig(**config), now_ms=NOW)
     log._check()
     return log
@@ -300,6 +305,41 @@ async def test_a_snapshot_of_batches_that_were_cut_off_is_not_believed(tmp_path:
     seven, eight = again.producers.get(7), again.producers.get(8)
     assert seven is not None and seven.last_sequence == 1
     assert eight is not None and eight.last_sequence == 1
+
+
+async def test_a_log_whose_maker_died_before_its_folder_was_synced_is_there_for_good() -> None:
+    machine = SimDisk(partial(seeds.stream, 1), pace=INSTANT)
+    machine.mount().mkdir("t-0")  # and that was all that it came to
+    machine.kill()
+    log = await opened(machine.mount())
+    log.append_leader(values(b"x"), 0, NOW)
+    await log.flush()
+    machine.power_off(harshest=True)
+    assert texts(await opened(machine.mount())) == [b"x"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("complete", [False, True])
+async def test_a_power_failure_leaves_no_half_of_a_log_that_is_removed(
+    seed: int, complete: bool
+) -> None:
+    machine = SimDisk(partial(seeds.stream, seed), pace=INSTANT)
+    disk = machine.mount()
+    log = await opened(disk)
+    log.append_leader(values(b"x"), 0, NOW)
+    await log.close()
+    before = disk.listdir("t-0")
+    log = await opened(disk)
+    removing = log.remove()
+    removing.send(None)  # the name is being synced
+    if complete:
+        with pytest.raises(StopIteration):
+            removing.send(None)
+    machine.power_off()
+    removing.close()
+    disk = machine.mount()
+    left = disk.listdir("t-0") if disk.exists("t-0") else []
+    assert left in ([[]] if complete else [[], before])
 
 
 async def test_a_start_above_what_was_left_of_the_batches_stays_the_start(tmp_path: Path) -> None:
