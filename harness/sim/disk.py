@@ -10,9 +10,9 @@ Each incarnation of a host uses the disk through a `Mount`, which is a `harness.
     view = disk.mount()     what the next one finds is what a real disk might have shown
 
 What may be kept is told in `harness.sim.power_loss`; what else can go wrong, in
-`harness.sim.disk_faults`. What is done to whole directories takes effect at once. An fsync takes a
-drawn time (`harness.sim.disk_faults.Pace`), in which others run, write, and die; it covers what was
-written before it began, and is over or had no effect.
+`harness.sim.disk_faults`. An fsync takes a drawn time (`harness.sim.disk_faults.Pace`), in which
+others run, write, and die; it covers what was written before it began, and is over or had no
+effect.
 
 Whoever goes on to use a dead incarnation's files gets `Fenced`.
 """

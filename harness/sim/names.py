@@ -1,12 +1,13 @@
 """The names on a simulated disk: a tree of directories, now and as it is durable.
 
-What happens to the name of a file is a `Move` from a directory, to one, or both; it is durable once
-its directory was synced, and with it all moves before it there. A rename from one directory to
-another is one move that stands in the lists of both; whichever is synced first takes the other's
-earlier ones with it, as a journal does, so that the file is never in both or in neither.
+What happens to the name of a file or of a directory is a `Move` from a directory, to one, or both;
+it is durable once its directory was synced, and with it all moves before it there. A rename from
+one directory to another is one move that stands in the lists of both; whichever is synced first
+takes the other's earlier ones with it, as a journal does, so that what is moved is never in both or
+in neither.
 
-What happens to whole directories (`mkdir`, `rename`, `rmtree`) is durable at once, as
-`harness.host.volatile` pins it; so are earlier moves of the same name, which it could not overtake.
+A directory that was made and whose parent was not synced may be gone after a power failure, with
+all that is in it, synced or not. One that was removed may be back, with some of what was in it.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from harness.sim.content import Content
 
 @dataclass(eq=False, slots=True)
 class Move:
-    """One file's name goes from `source` to `target`; either is None if there is none.
+    """The name of a file or directory goes from `source` to `target`; None is nowhere.
 
     Attributes:
         at: its place in the order of all moves of the disk.
     """
 
     at: int
-    file: Content
+    node: Node
     source: Folder | None
     old: str
     target: Folder | None
@@ -41,7 +42,12 @@ class Move:
         if self.source is not None:
             self.source.durable.pop(self.old, None)
         if self.target is not None:
-            self.target.durable[self.new] = self.file
+            self.target.durable[self.new] = self.node
+
+    @property
+    def removed(self) -> Folder | None:
+        """The directory that goes, if one does."""
+        return self.node if self.target is None and isinstance(self.node, Folder) else None
 
     def partner(self, folder: Folder) -> Folder | None:
         """The other directory, if the move concerns two."""
@@ -58,7 +64,7 @@ class Move:
 
 
 class Folder:
-    """One directory. Directories in it are in `entries` and `durable` alike."""
+    """One directory: its names now, those that are durable, and the moves between the two."""
 
     __slots__ = ("durable", "entries", "moves")
 
@@ -70,22 +76,14 @@ class Folder:
     def store(self, count: int) -> None:
         """The first `count` moves are durable."""
         for move in self.moves[:count]:
+            if (gone := move.removed) is not None:
+                gone.store(len(gone.moves))  # what was moved out of it is not removed
             other = move.partner(self)
             if other is not None:
                 other.store(other.moves.index(move))
                 other.moves.remove(move)
             move.store()
         del self.moves[:count]
-
-    def put(self, name: str, folder: Folder | None) -> None:
-        """A directory comes to be here, or goes, at once."""
-        last = max((n for n, m in enumerate(self.moves, 1) if name in (m.old, m.new)), default=0)
-        self.store(last)
-        for table in (self.entries, self.durable):
-            if folder is None:
-                table.pop(name, None)
-            else:
-                table[name] = folder
 
 
 Node = Folder | Content
@@ -175,8 +173,13 @@ class Tree:
             raise _error(errno.ENOTEMPTY, new)
         if parts(new)[: len(parts(old))] == parts(old):
             raise _error(errno.EINVAL, new)
-        source.put(before, None)
-        target.put(after, node)
+        if source is not target:
+            # Only one such move is ever un-synced: of two, the later alone could close a circle.
+            for folder in self._everywhere():
+                folder.store(len(folder.moves))
+        if there is not None:
+            self._move(there, target, after, None, "")
+        self._move(node, source, before, target, after)
 
     # -- directories -------------------------------------------------------------------------
 
@@ -188,7 +191,7 @@ class Tree:
                 raise _error(errno.EEXIST if depth == len(names) else errno.ENOTDIR, path)
             if node is None:
                 node = Folder()
-                folder.put(part, node)
+                self._move(node, None, "", folder, part)
             folder = node
 
     def rmtree(self, path: Path) -> None:
@@ -198,9 +201,15 @@ class Tree:
             raise _error(errno.ENOENT, path)
         if isinstance(node, Content):
             raise _error(errno.ENOTDIR, path)
-        for _, inside in _walk("", node):
-            inside.store(len(inside.moves))  # what was renamed out of it before is not removed
-        folder.put(name, None)
+        self._clear(node)
+        self._move(node, folder, name, None, "")
+
+    def _clear(self, folder: Folder) -> None:
+        for name in sorted(folder.entries):
+            node = folder.entries[name]
+            if isinstance(node, Folder):
+                self._clear(node)
+            self._move(node, folder, name, None, "")
 
     # -- durability --------------------------------------------------------------------------
 
@@ -216,31 +225,32 @@ class Tree:
 
         Returns, by path, what was kept and what was lost, where anything was not synced.
         """
-        folders = list(self.walk())
-        cuts = {folder: keep(path, len(folder.moves)) for path, folder in folders if folder.moves}
+        folders = self._everywhere()
+        cuts = {f: keep(path, len(f.moves)) for f, path in folders.items() if f.moves}
         _agree(cuts)
         kept = {move.at: move for folder, cut in cuts.items() for move in folder.moves[:cut]}
         for at in sorted(kept):
             kept[at].store()
         told: dict[str, tuple[list[str], list[str]]] = {}
-        for path, folder in folders:
+        for folder, path in folders.items():
             if folder in cuts:
                 moves, cut = [move.told(folder) for move in folder.moves], cuts[folder]
                 told[path] = moves[:cut], moves[cut:]
+        for folder in folders:
             folder.moves.clear()
             folder.entries = dict(folder.durable)
         return told
 
     def _move(
-        self, file: Content, source: Folder | None, old: str, target: Folder | None, new: str
+        self, node: Node, source: Folder | None, old: str, target: Folder | None, new: str
     ) -> None:
-        move = Move(self._moves, file, source, old, target, new)
+        move = Move(self._moves, node, source, old, target, new)
         self._moves += 1
         if source is not None:
             del source.entries[old]
             source.moves.append(move)
         if target is not None:
-            target.entries[new] = file
+            target.entries[new] = node
             if target is not source:
                 target.moves.append(move)
 
@@ -255,22 +265,36 @@ class Tree:
             folder = node
         return folder
 
+    def _everywhere(self) -> dict[Folder, str]:
+        """Every directory that is there, or may be after a power failure, and a name for it."""
+        found = {folder: path for path, folder in self.walk()}
+        for folder in (queue := list(found)):
+            inside = [(m.new or m.old, m.node) for m in folder.moves]
+            others = [(m.new or m.old, m.partner(folder)) for m in folder.moves]
+            for name, node in (*folder.durable.items(), *inside, *others):
+                if isinstance(node, Folder) and node not in found:
+                    path = _join(found[folder], name)
+                    taken = sum(1 for known in found.values() if known.split("~")[0] == path)
+                    found[node] = f"{path}~{taken}" if taken else path
+                    queue.append(node)
+        return found
+
     def _check(self) -> None:
         durable: list[int] = []
-        moves = {move.at: move for _, folder in self.walk() for move in folder.moves}
-        tables = {id(folder): dict(folder.durable) for _, folder in self.walk()}
+        moves = {move.at: move for folder in self._everywhere() for move in folder.moves}
+        tables = {id(folder): dict(folder.durable) for folder in self._everywhere()}
         for at in sorted(moves):
             move = moves[at]
             if move.source is not None and id(move.source) in tables:
                 tables[id(move.source)].pop(move.old)
             if move.target is not None and id(move.target) in tables:
-                tables[id(move.target)][move.new] = move.file
-        for path, folder in self.walk():
+                tables[id(move.target)][move.new] = move.node
+        for folder, path in self._everywhere().items():
             assert folder.entries == tables[id(folder)], f"{path}: moves lead from durable to seen"
             order = [move.at for move in folder.moves]
             assert order == sorted(order), f"{path}: moves are in order"
-            durable += [id(n) for n in folder.durable.values() if isinstance(n, Content)]
-        assert len(durable) == len(set(durable)), "a file has one durable name"
+            durable += [id(node) for node in folder.durable.values()]
+        assert len(durable) == len(set(durable)), "what is there has one durable name"
 
 
 @lru_cache(maxsize=4096)
@@ -291,7 +315,8 @@ def parts(path: Path) -> tuple[str, ...]:
 
 
 def _agree(cuts: dict[Folder, int]) -> None:
-    """Lower what is kept of directories until a rename between two is kept in both, or in none."""
+    """Lower what is kept of directories until a rename between two is kept in both, or in none, and
+    the removal of one only with all that happened in it."""
     lowered = True
     while lowered:
         lowered = False
@@ -300,6 +325,11 @@ def _agree(cuts: dict[Folder, int]) -> None:
                 other = move.partner(folder)
                 if other is not None and (place := other.moves.index(move)) < cuts[other]:
                     cuts[other], lowered = place, True
+            for place, move in enumerate(folder.moves[: cuts[folder]]):
+                gone = move.removed
+                if gone is not None and cuts.get(gone, 0) < len(gone.moves):
+                    cuts[folder], lowered = place, True
+                    break
 
 
 def _walk(path: str, folder: Folder) -> Iterator[tuple[str, Folder]]:

@@ -10,8 +10,8 @@ after a truncation that is not kept.
     changes   1: write page 0   2: write page 1   3: write pages 1 and 2
     a legal   size after 3      page 0 after 0 (old)   page 1 after 2   page 2 after 0 (zeros)
 
-Of a directory. Creations, renames and removals are journalled: a prefix of them is kept. A rename
-is there as a whole or not at all.
+Of a directory. Creations, renames and removals of files and directories in it are journalled: a
+prefix of them is kept. A rename is there as a whole or not at all.
 
 Source: ext4 and XFS without fsync (data=writeback at the harsher end); Pillai et al., "All File
 Systems Are Not Created Equal", OSDI 2014.

@@ -212,7 +212,8 @@ async def test_a_removal_that_was_not_synced_did_not_happen(powered: Powered) ->
     assert powered.power_off().listdir() == []
 
 
-async def test_what_is_done_to_a_folder_is_durable_at_once(powered: Powered) -> None:
+async def test_what_is_done_to_a_folder_is_durable_at_once(tmp_path: Path) -> None:
+    powered = PoweredVolatile(RealDisk(tmp_path))  # of the simulated one see tests/sim
     powered.disk.mkdir("d/e")
     await powered.disk.replace("d/e/f", b"abc")
     powered.disk.rename("d", "g")

@@ -567,6 +567,7 @@ async def made(sim: SimDisk) -> None:
     view = sim.mount()
     for folder in ("c", "d", "e"):  # neighbours on both sides, in any order by name
         view.mkdir(folder)
+    await view.fsync_dir()
     await view.replace("d/f", bytes(5000))
     await view.replace("c/g0", b"x")
     sim.kill()
@@ -594,6 +595,7 @@ def test_each_power_failure_draws_anew() -> None:
 def outcome_of(sim: SimDisk, name: str) -> tuple[str, int]:
     view = sim.mount()
     view.mkdir("d")
+    run(view.fsync_dir())
     written(view, "f", b"abc").write_at(0, b"xyz")
     for n in range(3):
         view.open(f"d/{name}{n}", create=True)

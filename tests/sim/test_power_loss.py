@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from random import Random
 from typing import Any
@@ -138,6 +139,7 @@ class PowerMachine(RuleBasedStateMachine):
         self.model = ModelDisk(FOLDERS)
         for folder in FOLDERS:
             self.disk.mkdir(folder)
+        run(self.disk.fsync_dir())
 
     def opened(self, place: Place) -> tuple[Any, ModelFile]:
         if place not in self.model.seen:
@@ -243,6 +245,7 @@ def after_a_rename(seed: int) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], 
     disk, model = machine.mount(), ModelDisk(FOLDERS)
     for folder in FOLDERS:
         disk.mkdir(folder)
+    run(disk.fsync_dir())
     run(disk.replace("d/a", b"x"))
     model.durable["d", "a"] = ModelFile(b"x")
     disk.open("e/b", create=True)
@@ -256,16 +259,105 @@ def after_a_rename(seed: int) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], 
     return (names[0], names[1]), model.settle(left)
 
 
-def test_what_was_renamed_out_of_a_folder_outlives_its_removal() -> None:
-    machine = SimDisk(partial(seeds.stream, 7), pace=INSTANT)
-    disk = machine.mount()
-    disk.mkdir("d/e")
-    run(disk.replace("d/e/f", b"abc"))
-    disk.rename("d/e/f", "f")
-    disk.rmtree("d")
-    machine.power_off(harshest=True)
-    disk = machine.mount()
-    assert (disk.listdir(), disk.read("f")) == (["f"], b"abc")
+# -- directories --------------------------------------------------------------------------------
+
+
+def outcomes(act: Callable[[Any], None], seeds_: range = range(100)) -> set[tuple[str, ...]]:
+    """All files and empty folders that may be there when the power went after `act`."""
+    found = set()
+    for seed in seeds_:
+        machine = SimDisk(partial(seeds.stream, seed), pace=INSTANT)
+        act(machine.mount())
+        machine._check()
+        machine.power_off()
+        machine._check()
+        found.add(tuple(tree(machine.mount(), ".")))
+    return found
+
+
+def tree(disk: Any, path: str) -> list[str]:
+    if not disk.is_dir(path):
+        return [path]
+    inside = [tree(disk, f"{path}/{name}") for name in disk.listdir(path)]
+    return [each.removeprefix("./") for some in inside for each in some] or [f"{path}/"]
+
+
+def test_a_folder_whose_parent_was_not_synced_may_be_gone_with_all_that_is_in_it() -> None:
+    def act(disk: Any) -> None:
+        disk.mkdir("d/e")
+        run(disk.replace("d/e/f", b"abc"))
+
+    assert outcomes(act) == {("./",), ("d/",), ("d/e/f",)}
+
+
+def test_a_folder_is_there_for_good_when_its_parents_were_synced() -> None:
+    def act(disk: Any) -> None:
+        disk.mkdir("d/e")
+        run(disk.replace("d/e/f", b"abc"))
+        run(disk.fsync_dir("d"))
+        run(disk.fsync_dir("."))
+
+    assert outcomes(act) == {("d/e/f",)}
+
+
+def test_a_rename_of_a_folder_happened_or_did_not() -> None:
+    def act(disk: Any) -> None:
+        disk.mkdir("d")
+        run(disk.replace("d/f", b"abc"))
+        run(disk.fsync_dir("."))
+        disk.rename("d", "g")
+
+    assert outcomes(act) == {("d/f",), ("g/f",)}
+
+
+def test_a_removed_folder_may_be_back_with_some_of_what_was_in_it() -> None:
+    def act(disk: Any) -> None:
+        disk.mkdir("d")
+        run(disk.replace("d/a", b""))
+        run(disk.replace("d/b", b""))
+        run(disk.fsync_dir("."))
+        disk.rmtree("d")
+
+    assert outcomes(act) == {("d/a", "d/b"), ("d/b",), ("d/",), ("./",)}
+
+
+@pytest.mark.parametrize("synced", [".", "to", "d", None])
+def test_what_was_moved_out_of_a_folder_outlives_its_removal(synced: str | None) -> None:
+    def act(disk: Any) -> None:
+        disk.mkdir("d")
+        disk.mkdir("to")
+        run(disk.replace("d/f", b"abc"))
+        run(disk.fsync_dir("."))
+        disk.rename("d/f", "to/f")
+        if synced != "d":
+            disk.rmtree("d")
+        if synced is not None:
+            run(disk.fsync_dir(synced))
+
+    expected = {
+        ".": {("to/f",)},
+        "to": {("d/", "to/f"), ("to/f",)},
+        "d": {("d/", "to/f")},
+        None: {("d/f", "to/"), ("d/", "to/f"), ("to/f",)},
+    }
+    assert {tuple(p.removeprefix("./") for p in names) for names in outcomes(act)} == expected[
+        synced
+    ]
+
+
+def test_a_folder_that_moves_into_another_is_in_one_of_them() -> None:
+    def act(disk: Any) -> None:
+        disk.mkdir("a")
+        disk.mkdir("b/c")
+        run(disk.replace("a/f", b"abc"))
+        disk.rename("a", "b/c/a")  # which makes everything before it durable
+        disk.rename("b/c/a", "a")
+        disk.rename("a", "b/a")
+
+    assert {tuple(p.removeprefix("./") for p in names) for names in outcomes(act)} == {
+        ("a/f", "b/c/"),
+        ("b/a/f", "b/c/"),
+    }
 
 
 @pytest.mark.parametrize("seed", range(10))
