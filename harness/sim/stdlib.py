@@ -1,17 +1,19 @@
 """The standard library in a simulated world: clocks and chance are the host's, the rest is refused.
 
 Unmodified clients ask `time`, `random`, `os.urandom`, `uuid` and `secrets`. While a world runs,
-these answer by the loop that is running: a simulated one has a clock and chance of its own,
-everybody else (other threads, the world's own code) gets the real thing. Threads, processes and
-sockets would bring real chance in; they raise `NotSimulated` by their names.
+these answer by the loop that is running: a simulated one has a clock and chance of its own (and
+lives by UTC), everybody else (other threads, the world's own code) gets the real thing. Threads,
+processes and sockets would bring real chance in; they raise `NotSimulated` by their names.
+`asyncio.as_completed` puts coroutines into a set, which is by address: here they are tasks before.
 
 Blind to: clocks that are read in C (`datetime.now()`; the time stamps that aiokafka's extension
-makes, which is why its adapter brings its own), and functions that a module imported by name
-(`from time import …`) before the world ran.
+makes, which is why its adapter brings its own), functions that a module imported by name
+(`from time import …`) before the world ran, and sets of anything else that hashes by its address.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
@@ -34,12 +36,16 @@ _CLOCKS = {
     "monotonic_ns": lambda clock: clock.monotonic_ns(),
     "perf_counter": lambda clock: clock.monotonic_ns() / 1e9,
     "perf_counter_ns": lambda clock: clock.monotonic_ns(),
+    "process_time": lambda clock: clock.monotonic_ns() / 1e9,
+    "process_time_ns": lambda clock: clock.monotonic_ns(),
+    "thread_time": lambda clock: clock.monotonic_ns() / 1e9,
+    "thread_time_ns": lambda clock: clock.monotonic_ns(),
 }
 
-_CHANCE = (
-    *("random", "randint", "randrange", "choice", "choices", "sample", "shuffle", "uniform"),
-    *("getrandbits", "randbytes", "expovariate", "gauss", "normalvariate", "betavariate"),
+_CHANCE = tuple(
+    name for name in dir(random) if getattr(getattr(random, name), "__self__", None) is random._inst
 )
+"""Methods of the process-wide generator: all of them."""
 
 
 @contextlib.contextmanager
@@ -54,6 +60,20 @@ def virtual() -> Iterator[None]:
 
     for name, ask in _CLOCKS.items():
         patch(time, name, _clock(getattr(time, name), ask))
+    gmtime = time.gmtime
+    patch(time, "gmtime", _calendar(gmtime, gmtime))
+    patch(time, "localtime", _calendar(time.localtime, gmtime))
+    asctime, ctime, strftime = time.asctime, time.ctime, time.strftime
+    patch(time, "asctime", lambda t=None: asctime(time.localtime() if t is None else t))
+    patch(time, "ctime", lambda s=None: asctime(time.localtime(s)) if _running() else ctime(s))
+    patch(
+        time,
+        "strftime",
+        lambda format, t=None: strftime(format, time.localtime() if t is None else t),
+    )
+    as_completed = _as_completed(asyncio.as_completed)
+    patch(asyncio, "as_completed", as_completed)
+    patch(asyncio.tasks, "as_completed", as_completed)
     for name in _CHANCE:
         patch(random, name, _chance(getattr(random, name), name))
     urandom = _urandom(os.urandom)
@@ -88,6 +108,26 @@ def _clock(real: Callable[[], Any], ask: Callable[[Any], Any]) -> Callable[[], A
         return real() if loop is None else ask(loop.clock)
 
     return now
+
+
+def _calendar(real: Callable[..., Any], utc: Callable[..., Any]) -> Callable[..., Any]:
+    def calendar(seconds: float | None = None) -> Any:
+        loop = _running()
+        if loop is None:
+            return real(seconds)
+        return utc(loop.clock.wall_ns() / 1e9 if seconds is None else seconds)
+
+    return calendar
+
+
+def _as_completed(real: Callable[..., Any]) -> Callable[..., Any]:
+    def as_completed(fs: Any, *, timeout: float | None = None) -> Iterator[Any]:
+        loop = _running()
+        if loop is not None and not asyncio.isfuture(fs) and not asyncio.iscoroutine(fs):
+            fs = [asyncio.ensure_future(f) for f in dict.fromkeys(fs)]
+        yield from real(fs, timeout=timeout)
+
+    return as_completed
 
 
 def _chance(real: Callable[..., Any], name: str) -> Callable[..., Any]:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from harness.host.contract import Host
+from harness.sim import stdlib
 from harness.sim.clock import EPOCH_NS
 from harness.sim.loop import NotSimulated
 from harness.sim.world import World
@@ -26,6 +27,9 @@ S = 1_000_000_000
 CHANCE: dict[str, Callable[[], Any]] = {
     "random.random": lambda: random.random(),
     "random.shuffle": lambda: (items := list(range(50)), random.shuffle(items))[0],
+    "random.triangular": lambda: random.triangular(),
+    "random.gammavariate": lambda: random.gammavariate(2, 3),
+    "random.getstate": lambda: random.getstate()[1][:3],
     "random.Random()": lambda: random.Random().random(),
     "os.urandom": lambda: os.urandom(16),
     "secrets": lambda: secrets.token_hex(),
@@ -39,6 +43,7 @@ CLOCKS: dict[str, Callable[[], float]] = {
     "monotonic": lambda: time.monotonic(),
     "monotonic_ns": lambda: time.monotonic_ns() / S,
     "perf_counter": lambda: time.perf_counter(),
+    "process_time": lambda: time.process_time(),
     "loop.time": lambda: asyncio.get_running_loop().time(),
 }
 
@@ -72,6 +77,59 @@ def test_chance_is_of_the_seed_and_the_host(name: str) -> None:
 @pytest.mark.parametrize("name", CLOCKS)
 def test_clocks_show_the_worlds_time(name: str) -> None:
     assert asked(CLOCKS[name]) == pytest.approx(2, abs=1e-6)
+
+
+CALENDARS: dict[str, Callable[[], Any]] = {
+    "gmtime": lambda: time.gmtime()[:6],
+    "localtime": lambda: time.localtime()[:6],
+    "localtime of a time": lambda: time.localtime(time.time())[:6],
+    "strftime": lambda: tuple(map(int, time.strftime("%Y %m %d %H %M %S").split())),
+    "asctime": lambda: time.strptime(time.asctime())[:6],
+    "ctime": lambda: time.strptime(time.ctime())[:6],
+}
+
+
+@pytest.mark.parametrize("name", CALENDARS)
+def test_calendars_show_the_worlds_time_in_utc(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        assert asked(CALENDARS[name]) == (2026, 1, 1, 0, 0, 2)
+        assert CALENDARS[name]()[0] != 0, "nobody's loop gets the real one"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_all_functions_of_random_are_the_hosts() -> None:
+    """Whatever this Python has of them."""
+    state = random.getstate()
+    with World(1):
+        pass
+    drawn = [name for name in dir(random) if name.endswith("variate")]
+    assert len(drawn) >= 8 and {*drawn, "seed", "setstate", "triangular"} <= set(stdlib._CHANCE)
+    asked(lambda: random.seed(5))
+    assert random.getstate() == state
+
+
+def test_coroutines_that_are_awaited_as_they_complete_start_in_their_order() -> None:
+    async def client(host: Host) -> None:
+        async def note(number: int) -> int:
+            started.append(number)
+            await asyncio.sleep(0.01 * (30 - number))
+            return number
+
+        work = [note(number) for number in range(30)]
+        for each in asyncio.as_completed(work):
+            ended.append(await each)
+        await asyncio.Event().wait()
+
+    started: list[int] = []
+    ended: list[int] = []
+    with World(1) as world:
+        world.machine("n1").start(client)
+        world.run(asyncio.sleep(1))
+    assert started == list(range(30)) and ended == list(range(29, -1, -1))
 
 
 REFUSED: dict[str, Callable[[], Any]] = {
