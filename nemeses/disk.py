@@ -2,11 +2,12 @@
 
     f            value invoked                          effect
     start-disk   a behaviour, resolved to who gets what the nodes' disks misbehave
-    stop-disk    null                                   the disks are well; their nodes start again
+    stop-disk    null                                   the disks are well; their nodes start again;
+                                                        how often each one's faults had struck
 
     behaviour   what it does to the disks of some nodes
     slow        fsync takes 20 to 500 ms longer
-    full        there is room for a few KB more
+    full        there is room for less than 1 KB more, which a short run fills
     eio         some reads, writes and fsyncs fail with EIO
 
 A node whose disk fails may end itself rather than go on with half of its state: that is no crash
@@ -127,7 +128,7 @@ def _options(behaviour: str, rng: Random) -> dict[str, Any]:
         case "slow":
             return {"seconds": round(rng.uniform(0.02, 0.5), 3)}
         case "full":
-            return {"size": rng.randrange(0, 8192)}
+            return {"size": rng.randrange(0, 1024)}
         case _:
             return {"probability": round(10 ** rng.uniform(-3, 0), 4)}
 

@@ -155,10 +155,27 @@ def _told(folder: RunFolder) -> dict[str, Any]:
 
 
 def _injected(history: History) -> Iterator[str]:
+    """A disk's fault was seen to work if it struck, which its end tells: nobody may have written
+    anything meanwhile."""
+    ill = 0
     for begun, ended in operations(history):
         effect = (ended.extra or {}).get("effect") if ended is not None else None
-        if isinstance(effect, dict) and effect.get("outcome") == "observed":
-            yield begun.f
+        if not isinstance(effect, dict) or effect.get("outcome") != "observed":
+            continue
+        if begun.f == "start-disk":
+            ill += 1
+            continue
+        if begun.f == "stop-disk":
+            yield from ["start-disk"] * (ill if _struck(effect.get("evidence")) else 0)
+            ill = 0
+        yield begun.f
+    yield from ["start-disk"] * ill  # the run ended first: nothing is known
+
+
+def _struck(evidence: Any) -> bool:
+    """Whether some disk of a `stop-disk` did something wrong, or did not tell."""
+    nodes = evidence.values() if isinstance(evidence, dict) else ()
+    return any(not isinstance(told, dict) or told.get("acted") != {} for told in nodes)
 
 
 def _kept(result: Result, arguments: argparse.Namespace, history: bytes) -> Result:

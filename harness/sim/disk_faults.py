@@ -89,6 +89,7 @@ class DiskFaults:
     def __init__(self, draws: Draws, used: Callable[[], int], pace: Pace) -> None:
         self.on = False
         self.acted: Counter[str] = Counter()
+        self._before: Counter[str] = Counter()  # what had struck when they were switched on
         self.limit: int | None = None
         self._draws, self._count_used = draws, used
         self._used: int | None = None
@@ -113,27 +114,37 @@ class DiskFaults:
                 f"no such operations: {sorted(unknown)}; there are {sorted(OPERATIONS)}"
             )
         self._eio = _Chance(probability, paths, frozenset(operations))
-        self.on = True
+        self._turn_on()
 
     def fsync_fails(self, probability: float = 1.0, paths: Paths = everywhere) -> None:
         """Files only. Later fsyncs through another handle may succeed, and prove nothing."""
         self._fsync = _Chance(probability, paths, ("fsync",))
-        self.on = True
+        self._turn_on()
 
     def full_after(self, size: int) -> None:
         """There is room for so many bytes more. Removing and truncating files makes room."""
         self._used = self._count_used()
         self.limit = self._used + size
-        self.on = True
+        self._turn_on()
 
     def slow_fsync(self, seconds: float) -> None:
         self._slow_s = seconds
-        self.on = True
+        self._turn_on()
 
-    def heal(self) -> None:
-        """All of them off. What was lost or rotted stays so."""
+    def heal(self) -> dict[str, int]:
+        """All of them off. What was lost or rotted stays so.
+
+        Returns how often each struck since the first of them was switched on.
+        """
+        struck = self.acted - self._before if self.on else Counter()
         self._eio = self._fsync = self.limit = self._used = None
         self._slow_s, self.on = 0.0, False
+        return dict(struck)
+
+    def _turn_on(self) -> None:
+        if not self.on:
+            self._before = self.acted.copy()
+        self.on = True
 
     # -- what operations ask -----------------------------------------------------------------
 

@@ -378,6 +378,19 @@ def test_a_full_disk_takes_what_there_is_room_for(sim: SimDisk) -> None:
     assert sim.faults.acted == {"enospc": 3}
 
 
+def test_what_struck_is_told_for_each_spell(sim: SimDisk) -> None:
+    file = written(sim.mount(), "f", b"abc")
+    told = []
+    for reads in (2, 0, 1):
+        sim.faults.eio(operations={"read"})
+        sim.faults.slow_fsync(0.1)
+        for _ in range(reads):
+            assert strikes(lambda: file.read_at(0, 1))
+        told.append(sim.faults.heal())
+    assert told == [{"eio": 2}, {}, {"eio": 1}] and sim.faults.heal() == {}
+    assert sim.faults.acted["eio"] == 3
+
+
 @pytest.mark.parametrize("make_room", ["remove", "truncate", "replace"])
 def test_what_goes_makes_room(sim: SimDisk, make_room: str) -> None:
     view = sim.mount()
