@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from checkers import crash
 from harness.history import History
 from harness.op import Kind, Op
@@ -39,15 +41,32 @@ def test_each_crash_counts_and_the_log_is_cut_to_its_end() -> None:
 
 def test_a_node_may_end_itself_while_its_own_disk_fails() -> None:
     ill = [Op(0, 10, Kind.INFO, "nemesis", "start-disk", {"n1": {"how": "eio"}})] * 2
-    verdict = crash.check(History.of([*ill, *crashed("n1"), *crashed("n2")]), STRICT)
+    log = "NodeFailed: the controller failed: OSError: [Errno 5] Input/output error: 'raft/wal'"
+    verdict = crash.check(History.of([*ill, *crashed("n1", log), *crashed("n2", log)]), STRICT)
     assert [finding.key for finding in verdict.findings] == ["n2"]
     assert verdict.stats == {"crashes": 1, "halts on a failed disk": 1}
+
+
+@pytest.mark.parametrize(
+    ("how", "log"),
+    [
+        ("slow-fsync", "OSError: [Errno 5] Input/output error"),
+        ("eio", "AssertionError: the quorum is of two minds"),
+        ("full", ""),
+    ],
+)
+def test_an_ill_disk_excuses_only_what_it_led_to(how: str, log: str) -> None:
+    ill = [Op(0, 10, Kind.INFO, "nemesis", "start-disk", {"n1": {"how": how}})] * 2
+    verdict = crash.check(History.of([*ill, *crashed("n1", log)]), STRICT)
+    assert verdict.counts == {"crash": 1}
 
 
 def test_a_node_that_ends_itself_when_its_disk_is_well_has_crashed() -> None:
     ill = [Op(0, 10, Kind.INFO, "nemesis", "start-disk", {"n1": {"how": "eio"}})] * 2
     well = [Op(0, 20, Kind.INFO, "nemesis", "stop-disk")] * 2
-    assert crash.check(History.of([*ill, *well, *crashed("n1")]), STRICT).counts == {"crash": 1}
+    assert crash.check(History.of([*ill, *well, *crashed("n1", "OSError")]), STRICT).counts == {
+        "crash": 1
+    }
 
 
 def test_clients_crash_and_nodes_are_killed_on_purpose() -> None:
