@@ -23,7 +23,7 @@ from harness.explore.command import explore_command, seed_range
 from harness.explore.replay import ANY, replay_command
 from harness.explore.shrinking import shrink_command
 from harness.report import write_report
-from harness.sim.process import begin_again, hashes_alike
+from harness.sim.process import begin_again, hashes_alike, require_assertions
 from harness.store import RunFolder
 from harness.suite.command import suite_command
 
@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not hashes_alike():
             print(UNLIKE, file=sys.stderr)
     try:
+        require_assertions()
         status: int = arguments.command(arguments)
         sys.stdout.flush()
     except UsageError as error:

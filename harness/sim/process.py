@@ -10,6 +10,8 @@ import ctypes
 import os
 import sys
 
+from harness.errors import UsageError
+
 ADDR_NO_RANDOMIZE = 0x0040000
 """personality(2): where Python's static objects are loaded no longer varies."""
 
@@ -30,6 +32,16 @@ def begin_again() -> None:
     libc.personality(before | ADDR_NO_RANDOMIZE)
     environment = {**os.environ, "PYTHONHASHSEED": "0", MARK: "1"}
     os.execve(sys.executable, sys.orig_argv, environment)
+
+
+def require_assertions() -> None:
+    """Raises UsageError: this Python was told to leave assertions out (-O, PYTHONOPTIMIZE)."""
+    if sys.flags.optimize:
+        raise UsageError(
+            "this Python leaves assertions out (-O, PYTHONOPTIMIZE): kafka-python 3 reads a byte of "
+            "each message within one, so that brokers and clients would misunderstand each other, "
+            "and a seed would not be the same run. Start Python without"
+        )
 
 
 MARK = "ASSAY_HASHES_ALIKE"

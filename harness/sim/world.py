@@ -26,6 +26,7 @@ from harness.sim.links import Weather
 from harness.sim.loop import SimLoop
 from harness.sim.machine import Machine
 from harness.sim.network import Network
+from harness.sim.process import require_assertions
 from harness.sim.scheduler import Scheduler, Stuck
 from harness.sim.stdlib import virtual
 
@@ -43,6 +44,7 @@ class World:
     """
 
     def __init__(self, seed: int, weather: Weather | None = None) -> None:
+        require_assertions()
         self.seed = seed
         self.scheduler = Scheduler(self.draws("schedule"))
         clock = SimClock(self.scheduler)

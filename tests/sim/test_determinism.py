@@ -77,3 +77,14 @@ def test_a_kernel_that_gives_no_process_that_hashes_alike_is_told_of(tmp_path: P
     )
     assert told.returncode == 2
     assert "warning: this kernel refuses personality" in told.stderr
+
+
+def test_a_python_without_assertions_is_refused(tmp_path: Path) -> None:
+    """kafka-python decodes within an assertion: the run would be another one, and a broken one."""
+    words = ["run", "log", "--cluster", "sim", "--seed", "1", "--results", str(tmp_path)]
+    command = [sys.executable, "-O", "-m", "harness.cli", *words]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert told.returncode == 2 and "leaves assertions out" in told.stderr
+    script = "from harness.sim.world import World; World(1)"
+    told = subprocess.run([sys.executable, "-O", "-c", script], capture_output=True, text=True)
+    assert "leaves assertions out" in told.stderr
