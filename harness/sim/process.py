@@ -38,8 +38,8 @@ def require_assertions() -> None:
     """Raises UsageError: this Python was told to leave assertions out (-O, PYTHONOPTIMIZE)."""
     if sys.flags.optimize:
         raise UsageError(
-            "this Python leaves assertions out (-O, PYTHONOPTIMIZE): kafka-python 3 reads a byte of "
-            "each message within one, so that brokers and clients would misunderstand each other, "
+            "this Python leaves assertions out (-O, PYTHONOPTIMIZE): kafka-python 3 reads a byte "
+            "of each message within one: brokers and clients would misunderstand each other, "
             "and a seed would not be the same run. Start Python without"
         )
 
