@@ -12,7 +12,7 @@ Pinned semantics, where implementations could differ:
       durable may be gone: do not retry it and believe.
     - `rename` replaces atomically; it is durable after `fsync_dir` of the directory.
     - The same holds of directories: one whose parent was not synced may be gone after power loss,
-      with all that is in it, and one that was removed may be back. (A `VolatileDisk` is milder.)
+      with all that is in it, and one that was removed may be back.
     - Errors of the disk are `OSError` with EIO, ENOSPC or ENOENT, as the kernel raises them.
 """
 

@@ -30,6 +30,7 @@ POWERED = ["volatile", "sim"]
 """The disks whose power can fail in a test: un-synced writes are in this process."""
 
 NAMES = st.sampled_from(["a", "b", "c"])
+FOLDERS = st.sampled_from(["", "a", "b", "a/a", "a/b"])
 BYTES = st.binary(max_size=40)
 Handle = tuple[Any, ModelFile, int]
 """An open file, its model, and how many power failures there were before it was opened."""
@@ -212,14 +213,64 @@ async def test_a_removal_that_was_not_synced_did_not_happen(powered: Powered) ->
     assert powered.power_off().listdir() == []
 
 
-async def test_what_is_done_to_a_folder_is_durable_at_once(tmp_path: Path) -> None:
-    powered = PoweredVolatile(RealDisk(tmp_path))  # of the simulated one see tests/sim
+async def test_a_folder_that_was_not_synced_is_gone_with_all_that_is_in_it(
+    powered: Powered,
+) -> None:
     powered.disk.mkdir("d/e")
     await powered.disk.replace("d/e/f", b"abc")
+    await powered.disk.fsync_dir("d")
+    assert powered.disk.read("d/e/f") == b"abc"
+    assert powered.power_off().listdir() == []
+
+
+async def test_a_folder_is_there_for_good_once_all_above_it_are_synced(powered: Powered) -> None:
+    powered.disk.mkdir("d/e")
+    await powered.disk.replace("d/e/f", b"abc")
+    await powered.disk.fsync_dir("d")
+    await powered.disk.fsync_dir()
+    assert powered.power_off().read("d/e/f") == b"abc"
+
+
+async def test_a_rename_of_a_folder_that_was_not_synced_did_not_happen(powered: Powered) -> None:
+    powered.disk.mkdir("d")
+    await powered.disk.fsync_dir()
+    await powered.disk.replace("d/f", b"abc")
     powered.disk.rename("d", "g")
-    assert powered.power_off().read("g/e/f") == b"abc"
-    powered.disk.rmtree("g/e")
-    assert powered.power_off().listdir("g") == []
+    await powered.disk.replace("g/h", b"new")
+    disk = powered.power_off()
+    assert (disk.listdir(), disk.listdir("d")) == (["d"], ["f", "h"])
+    disk.rename("d", "g")
+    await disk.fsync_dir()
+    assert powered.power_off().read("g/f") == b"abc"
+
+
+async def test_a_removal_of_a_folder_that_was_not_synced_did_not_happen(powered: Powered) -> None:
+    powered.disk.mkdir("d/e")
+    await powered.disk.fsync_dir("d")
+    await powered.disk.fsync_dir()
+    await powered.disk.replace("d/e/f", b"abc")
+    file = powered.disk.open("d/e/f")
+    powered.disk.rmtree("d")
+    assert powered.disk.listdir() == []
+    disk = powered.power_off()
+    assert disk.read("d/e/f") == b"abc"
+    file = disk.open("d/e/f")
+    disk.rmtree("d")
+    await disk.fsync_dir()
+    assert file.read_at(0, 9) == b"abc"
+    assert powered.power_off().listdir() == []
+
+
+async def test_a_folder_that_is_made_anew_shows_nothing_of_the_one_before(powered: Powered) -> None:
+    powered.disk.mkdir("d")
+    await powered.disk.replace("d/old", b"abc")
+    await powered.disk.fsync_dir()
+    powered.disk.rmtree("d")
+    powered.disk.mkdir("d")
+    await powered.disk.replace("d/new", b"xyz")
+    assert powered.disk.listdir("d") == ["new"]
+    await powered.disk.fsync_dir()
+    assert powered.power_off().listdir("d") == ["new"]
 
 
 async def test_an_fsync_keeps_what_was_written_before_it_began(powered: Powered) -> None:
@@ -382,9 +433,101 @@ class SimMachine(DiskMachine):
         self.powered.machine._check()
 
 
+class FolderMachine(RuleBasedStateMachine):
+    """Any sequence of operations on folders, on a disk and on nested dictionaries.
+
+    A folder of the model is its names now and its durable ones; a file is its content.
+    """
+
+    kind = "volatile"
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.powered = make(self.kind, QuickDisk(Path(self.folder.name)))
+        self.root: Any = ({}, {})
+
+    def teardown(self) -> None:
+        self.folder.cleanup()
+
+    def at(self, path: str) -> Any:
+        node = self.root
+        for part in path.split("/") if path else ():
+            node = node[0].get(part) if isinstance(node, tuple) else None
+        return node
+
+    @rule(folder=FOLDERS, name=NAMES)
+    def mkdir(self, folder: str, name: str) -> None:
+        if isinstance(self.at(folder), tuple) and name not in self.at(folder)[0]:
+            self.powered.disk.mkdir(f"{folder}/{name}".lstrip("/"))
+            self.at(folder)[0][name] = ({}, {})
+
+    @rule(folder=FOLDERS, name=NAMES, data=BYTES)
+    def replace(self, folder: str, name: str, data: bytes) -> None:
+        there = self.at(folder)
+        if isinstance(there, tuple) and not isinstance(there[0].get(name), tuple):
+            run(self.powered.disk.replace(f"{folder}/{name}".lstrip("/"), data))
+            there[0][name] = data
+            there[1].clear()
+            there[1].update(there[0])
+
+    @rule(folder=FOLDERS, old=NAMES, new=NAMES)
+    def rename(self, folder: str, old: str, new: str) -> None:
+        there = self.at(folder)
+        if isinstance(there, tuple) and old in there[0] and new not in there[0]:
+            self.powered.disk.rename(f"{folder}/{old}".lstrip("/"), f"{folder}/{new}".lstrip("/"))
+            there[0][new] = there[0].pop(old)
+
+    @rule(folder=FOLDERS, name=NAMES)
+    def rmtree(self, folder: str, name: str) -> None:
+        there = self.at(folder)
+        if isinstance(there, tuple) and isinstance(there[0].get(name), tuple):
+            self.powered.disk.rmtree(f"{folder}/{name}".lstrip("/"))
+            del there[0][name]
+
+    @rule(folder=FOLDERS)
+    def fsync_dir(self, folder: str) -> None:
+        there = self.at(folder)
+        if isinstance(there, tuple):
+            run(self.powered.disk.fsync_dir(folder or "."))
+            there[1].clear()
+            there[1].update(there[0])
+
+    @rule()
+    def power_off(self) -> None:
+        self.powered.power_off()
+        self.root = _durable(self.root)
+
+    @invariant()
+    def all_is_as_in_the_model(self) -> None:
+        self.agree("", self.root)
+
+    def agree(self, path: str, node: Any) -> None:
+        disk = self.powered.disk
+        if not isinstance(node, tuple):
+            assert disk.read(path) == node
+            return
+        assert disk.listdir(path or ".") == sorted(node[0])
+        for name, inside in node[0].items():
+            self.agree(f"{path}/{name}".lstrip("/"), inside)
+
+
+def _durable(node: Any) -> Any:
+    if not isinstance(node, tuple):
+        return node
+    left = {name: _durable(inside) for name, inside in node[1].items()}
+    return dict(left), dict(left)
+
+
+class SimFolderMachine(FolderMachine):
+    kind = "sim"
+
+
 DiskMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
-for _machine in (VolatileMachine, SimMachine):
+for _machine in (VolatileMachine, SimMachine, FolderMachine, SimFolderMachine):
     _machine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestAnySequenceOnTheRealDisk = DiskMachine.TestCase
 TestAnySequenceOnTheVolatileDisk = VolatileMachine.TestCase
 TestAnySequenceOnTheSimulatedDisk = SimMachine.TestCase
+TestAnyFoldersOnTheVolatileDisk = FolderMachine.TestCase
+TestAnyFoldersOnTheSimulatedDisk = SimFolderMachine.TestCase
