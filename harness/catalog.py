@@ -57,6 +57,13 @@ OWN: Mapping[str, Mapping[str, Load]] = {
         "faults": _attribute("checkers.faults", "check"),
         "liveness": _attribute("checkers.liveness", "check"),
         "quorum": _attribute("checkers.quorum", "check"),
+        "register": _attribute("checkers.linearizable.register", "check"),
+        "multi-register": _attribute("checkers.linearizable.searched", "check_registers"),
+        "queue": _attribute("checkers.linearizable.queue", "check"),
+        "set": _attribute("checkers.linearizable.sets", "check"),
+        "stack": _attribute("checkers.linearizable.stack", "check"),
+        "counter": _attribute("checkers.linearizable.counter", "check"),
+        "lock": _attribute("checkers.linearizable.searched", "check_lock"),
     },
     "systems": {
         "broker": _attribute("systems.broker", "Broker"),

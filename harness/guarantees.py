@@ -50,6 +50,9 @@ FORBIDDEN: Mapping[str, str] = {
     "nonmonotonic-send": "offsets increase in the order in which messages were sent",
     "listoffsets-too-late": "the first message that is not older than what is asked for is found",
     "listoffsets-too-early": "no message is found that is older than what is asked for",
+    "nonlinearizable": "each operation takes effect at one moment between its call and its return",
+    "stale-read": "a value that was replaced before a read began is not read any more",
+    "future-read": "nothing is returned before somebody began to bring it about",
     "crash": "a node runs until the harness ends it",
     "election-safety": "a term has one leader: a node votes once in it, whatever happens to it",
     "metadata-divergence": "all nodes apply the same entries, in one order, to the same effect",
@@ -220,6 +223,11 @@ PROMISES: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
         "isolation": _choice("read_uncommitted", "read_committed"),
         "disk": _choice("real", "volatile"),
     },
+    "queue": {"model": _choice("fifo", "unordered"), "configurations": _number},
+    **dict.fromkeys(
+        ("register", "multi-register", "set", "stack", "counter", "lock"),
+        {"configurations": _number},
+    ),
 }
 """By workload: the options that its promises depend on, and how their text is read."""
 

@@ -35,7 +35,7 @@ def check_command(arguments: argparse.Namespace) -> int:
     name = arguments.workload or record.get("workload")
     if name is None and not more:
         raise UsageError(f"{path} does not say what it is; give --workload, as in --workload log")
-    workload = _NONE if name is None else catalog.find("workloads", name)
+    workload = _judged_as(name)
     checks = {**workload.CHECKS, **checkers(more)}
     given, _ = split_options(arguments.options)
     contract = _contract(name or "", record, arguments.contract, given)
@@ -51,8 +51,13 @@ def check_command(arguments: argparse.Namespace) -> int:
     return verdict.outcome.exit_status
 
 
-_NONE = SimpleNamespace(CHECKS={})
-"""The workload of a history of which only its checkers are known."""
+def _judged_as(name: str | None) -> Any:
+    """The workload of this name; or what stands for one: the checker of this name, or nothing."""
+    if name is None:
+        return SimpleNamespace(CHECKS={})
+    if name in catalog.names("checkers") and name not in catalog.names("workloads"):
+        return SimpleNamespace(CHECKS={name: catalog.find("checkers", name)})
+    return catalog.find("workloads", name)
 
 
 def _record_of(path: Path) -> Mapping[str, Any]:

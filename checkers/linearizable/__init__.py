@@ -1,0 +1,103 @@
+"""Linearizability: each operation takes effect at one moment between its call and its return.
+
+Reads the operations of one kind of object (see `models`), each key by itself.
+
+Anomalies:
+    nonlinearizable   no order of the operations that agrees with their times is legal
+
+Blind to: nothing within its budget; beyond it the verdict is *unknown*, with how far it came.
+Cost: `search`; exponential at worst. The monitors beside it (`register`, …) are near-linear where
+    values are unique.
+Source: Herlihy & Wing, "Linearizability", TOPLAS 1990; Lowe, "Testing for Linearizability", 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from checkers.linearizable.argue import finding
+from checkers.linearizable.calls import Objects, are_keyed, begins, objects
+from checkers.linearizable.models import Model
+from checkers.linearizable.search import CONFIGURATIONS, Answer, Call, search
+from harness.guarantees import Contract
+from harness.history import History
+from harness.verdict import EXAMPLES_MAX, Finding, Verdict
+
+__all__ = ["are_keyed", "begins", "both", "budget", "judge", "orders"]
+
+
+def judge(
+    history: History,
+    model: Model,
+    *,
+    keys: set[Any] | None = None,
+    budget: int = CONFIGURATIONS,
+) -> Verdict:
+    """Search for an order of each object, or of those with these keys."""
+    found = objects(history, model, keys)
+    answers = {key: search(calls, model, budget) for key, calls in found.calls.items()}
+    wrong = [key for key, answer in answers.items() if answer.linearizable is False]
+    return Verdict.of(
+        _findings(history, model, found, answers, wrong[:EXAMPLES_MAX]),
+        doubts=[*found.doubts(), *_given_up(found.calls, answers)],
+        counts={"nonlinearizable": len(wrong)} if wrong else {},
+        stats={
+            "searched": sum(map(len, found.calls.values())),
+            "configurations": sum(answer.configurations for answer in answers.values()),
+        },
+    )
+
+
+def orders(history: History, model: Model) -> dict[Any, list[int]] | None:
+    """By key, the invocations of its operations in a legal order; None if there is none, or if the
+    search gave up."""
+    placed = {}
+    for key, calls in objects(history, model).calls.items():
+        answer = search(calls, model)
+        if not answer.linearizable:
+            return None
+        placed[key] = [calls[number].begin for number in answer.order]
+    return placed
+
+
+def budget(contract: Contract) -> int:
+    """How many configurations a search may try: `-o configurations=N`."""
+    return int(contract.promises.get("configurations") or CONFIGURATIONS)
+
+
+def both(monitor: Verdict, searched: Verdict) -> Verdict:
+    """The verdict of a history of which one part was judged by a monitor and one searched."""
+    return Verdict.of(
+        [*monitor.findings, *searched.findings],
+        doubts=[*monitor.doubts, *searched.doubts],
+        counts={**monitor.counts, **searched.counts},
+        stats={**monitor.stats, **searched.stats},
+    )
+
+
+def _findings(
+    history: History,
+    model: Model,
+    found: Objects,
+    answers: Mapping[Any, Answer],
+    keys: Iterable[Any],
+) -> Iterable[Finding]:
+    for key in keys:
+        stuck = answers[key].stuck
+        assert stuck is not None
+        yield finding(history, key, found.calls[key], stuck, model)
+
+
+def _given_up(calls: Mapping[Any, list[Call]], answers: Mapping[Any, Answer]) -> Iterable[str]:
+    for key, answer in answers.items():
+        if answer.linearizable is None:
+            whose = "" if key is None else f" of {key!r}"
+            last = f", the last of them op {calls[key][answer.order[-1]].begin}" * bool(
+                answer.order
+            )
+            yield (
+                f"the search for an order{whose} was given up after {answer.configurations} "
+                f"configurations: {len(answer.order)} of {len(calls[key])} operations were "
+                f"placed{last}"
+            )

@@ -1,0 +1,123 @@
+"""How fast long histories of registers, queues, sets, stacks and counters are judged.
+
+Run: pytest -m bench -s tests/bench/bench_linearizable.py
+
+The timer covers the check alone: the columns are in memory. An operation takes effect at a drawn
+moment between its call and its return; a hundred clients have an operation under way at any time,
+and one operation in two hundred ends in doubt. A broken history has one stale read.
+Shown is the best of three and the worst.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from checkers.linearizable import register
+from harness.checker import Check
+from harness.guarantees import Contract
+from harness.history import History
+from harness.op import Kind, Op
+from harness.verdict import Verdict
+
+pytestmark = pytest.mark.bench
+
+OPERATIONS = 1_000_000
+CLIENTS = 100
+STRICT = Contract("strict", {})
+
+Draw = Callable[[random.Random, int], tuple[str, Any]]
+"""The next operation: f, asked."""
+
+Apply = Callable[[str, Any], Any]
+"""Takes effect, and tells."""
+
+
+def timed(draw: Draw, apply: Apply, operations: int, seed: int = 1729) -> Iterator[Op]:
+    """A history of an object that behaves."""
+    rng = random.Random(seed)
+    under_way: list[tuple[int, str, Any]] = []
+    done: list[tuple[int, str, Any]] = []
+    free = list(range(CLIENTS))
+    number = 0
+    while number < operations or under_way or done:
+        dice = rng.random()
+        if free and number < operations:
+            process = free.pop()
+            f, asked = draw(rng, number)
+            number += 1
+            yield Op(0, number, Kind.INVOKE, process, f, asked)
+            under_way.append((process, f, asked))
+        elif under_way and (dice < 0.5 or not done):
+            process, f, asked = _drawn(rng, under_way)
+            done.append((process, f, apply(f, asked)))
+        else:
+            process, f, told = _drawn(rng, done)
+            doubtful = rng.random() < 0.005
+            kind = Kind.INFO if doubtful else Kind.OK
+            yield Op(0, number, kind, process, f, None if doubtful else told)
+            free.append(process + CLIENTS if doubtful else process)
+
+
+def _drawn(rng: random.Random, things: list[Any]) -> Any:
+    at = rng.randrange(len(things))
+    things[at], things[-1] = things[-1], things[at]
+    return things.pop()
+
+
+def registers(keys: int, stale: int = -1) -> tuple[Draw, Apply]:
+    """One register (plain values), or one of each key; one read, by number, is of what stood there
+    three writes ago."""
+    now: dict[Any, list[int]] = {}
+    reads = 0
+
+    def draw(rng: random.Random, number: int) -> tuple[str, Any]:
+        value = number if rng.random() < 0.5 else None
+        f = "read" if value is None else "write"
+        return f, value if keys == 1 else [rng.randrange(keys), value]
+
+    def apply(f: str, asked: Any) -> Any:
+        nonlocal reads
+        key, value = (None, asked) if keys == 1 else asked
+        values = now.setdefault(key, [])
+        if f == "write":
+            values.append(value)
+            return asked
+        reads += 1
+        read = values[-1] if values else None
+        if reads == stale:
+            read = values[-400]
+        return read if keys == 1 else [key, read]
+
+    return draw, apply
+
+
+def measured(name: str, history: History, check: Check) -> Verdict:
+    """Prints the times of three checks."""
+    times = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        verdict = check(history, STRICT)
+        times.append(time.perf_counter() - begun)
+    operations = len(history) / 2
+    print(
+        f"\n{name}: {operations:,.0f} operations, {min(times):.2f} s (worst {max(times):.2f} s), "
+        f"{dict(verdict.counts) or verdict.outcome.name}"
+    )
+    return verdict
+
+
+@pytest.mark.parametrize("keys", [1, 1000])
+def test_register(keys: int) -> None:
+    history = History.of(timed(*registers(keys), OPERATIONS))
+    assert measured(f"register, {keys} keys", history, register.check).outcome.json is True
+
+
+def test_register_with_one_stale_read() -> None:
+    history = History.of(timed(*registers(1, stale=OPERATIONS // 3), OPERATIONS))
+    verdict = measured("register, 1 key, one stale read", history, register.check)
+    assert set(verdict.counts) == {"stale-read"}
