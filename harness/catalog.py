@@ -57,6 +57,7 @@ OWN: Mapping[str, Mapping[str, Load]] = {
         "faults": _attribute("checkers.faults", "check"),
         "liveness": _attribute("checkers.liveness", "check"),
         "quorum": _attribute("checkers.quorum", "check"),
+        "append": _attribute("checkers.list_append", "check"),
         "register": _attribute("checkers.linearizable.register", "check"),
         "multi-register": _attribute("checkers.linearizable.searched", "check_registers"),
         "queue": _attribute("checkers.linearizable.queue", "check"),

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from harness import consistency
 from harness.errors import UsageError
 from harness.history import History
 from harness.licences import Cause, Licence, licences
@@ -117,6 +118,9 @@ class Contract:
                 rule = rules.setdefault(name, {"here": "legal after ", "because": ""})
                 rule["here"] += ("" if rule["here"].endswith("after ") else ", or ") + licence.needs
                 rule["because"] += ("; " if rule["because"] else "") + because
+        model = self.promises.get("consistency-model")
+        for name in consistency.forbidden(model) if model else ():
+            rules.setdefault(name, {"here": "forbidden", "because": f"{model} forbids it"})
         for name, because in FORBIDDEN.items():
             rules.setdefault(name, {"here": "forbidden", "because": because})
         return rules
@@ -176,7 +180,7 @@ def derive(workload: str, promises: Mapping[str, Any], mode: str) -> Contract:
     known = PROMISES.get(workload)
     if known is None:
         return Contract(mode, dict(promises))
-    typed = {}
+    typed: dict[str, Any] = dict(DEFAULTS.get(workload, {}))
     for name, value in promises.items():
         if name not in known:
             raise UsageError(
@@ -210,6 +214,14 @@ def _number(name: str, value: Any) -> int:
         raise UsageError(f"{name}={value}: expected a number") from None
 
 
+def _model(name: str, value: Any) -> str:
+    model = consistency.find(str(value))
+    if model is None:
+        known = ", ".join((*consistency.WEAKER, *consistency.ALIASES))
+        raise UsageError(f"{name}={value}: expected one of {known}")
+    return model
+
+
 PROMISES: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
     "log": {
         "acks": _choice("0", "1", "all"),
@@ -223,6 +235,13 @@ PROMISES: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
         "isolation": _choice("read_uncommitted", "read_committed"),
         "disk": _choice("real", "volatile"),
     },
+    "append": {"consistency-model": _model},
+    "wr": {
+        "consistency-model": _model,
+        "linearizable-keys": _flag,
+        "sequential-keys": _flag,
+        "wfr-keys": _flag,
+    },
     "queue": {"model": _choice("fifo", "unordered"), "configurations": _number},
     **dict.fromkeys(
         ("register", "multi-register", "set", "stack", "counter", "lock"),
@@ -230,6 +249,12 @@ PROMISES: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
     ),
 }
 """By workload: the options that its promises depend on, and how their text is read."""
+
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "append": {"consistency-model": consistency.DEFAULT},
+    "wr": {"consistency-model": consistency.DEFAULT},
+}
+"""By workload: promises that hold unless others are given."""
 
 
 # -- sorting -------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ changed, and a bug where nothing was broken.
     C10       loss of what had expired                 retention-ms        that much time
     C09       nothing found by time                    always              leaders may have changed
     C04       gaps between the sends of an operation   always              none needed
+    –         what only a stronger model forbids       consistency-model   none needed
 
 A cause lies in a case's window; a fault counts from its invocation until `LINGER_NS` after its end.
 What it hit counts, too: where only clients were cut off, no leader changed. So does what it is: an
@@ -29,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from harness import consistency
 from harness.history import History
 from harness.spells import Spell
 from harness.windows import ANYBODY, LONG_AGO, Bools, Windows
@@ -143,7 +145,7 @@ class Licence:
             return "the send lasted so long that it may have been sent again"
         if self.age_ns is not None:
             return f"{(window.end[0] - window.begin[0]) / 1e9:.1f} s passed"
-        return "nothing was broken"
+        return "no cause is needed" if self.always else "nothing was broken"
 
     def _meets(self, windows: Windows, cause: Cause) -> Bools:
         end = np.minimum(windows.end, windows.led_until) if self.by_leaders else windows.end
@@ -176,11 +178,26 @@ def licences(promises: Mapping[str, Any]) -> Iterator[Licence]:
         strict=True,
         unsettled=True,
     )
+    if promises.get("consistency-model") is not None:
+        yield _weak_isolation(promises["consistency-model"])
     yield Licence(
         "C04",
         ("int-send-skip",),
         "always",
         "others send, too: nothing is promised about offsets between two sends of an operation",
+        "nothing",
+        strict=True,
+        always=True,
+    )
+
+
+def _weak_isolation(model: str) -> Licence:
+    legal = set(consistency.ANOMALIES) - consistency.forbidden(model)
+    return Licence(
+        "by definition",
+        tuple(name for name in consistency.ANOMALIES if name in legal),
+        f"consistency-model={model}",
+        "only stronger models forbid it",
         "nothing",
         strict=True,
         always=True,

@@ -25,6 +25,7 @@ DATA = [
     "harness.batches",
     "harness.columnize",
     "harness.column_file",
+    "harness.consistency",
     "harness.decode",
     "harness.digits",
     "harness.events",

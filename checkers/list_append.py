@@ -1,0 +1,606 @@
+"""Transactions over lists keep the isolation that they promise.
+
+Reads transactions of `["append", k, v]` and `["r", k, [v, …]]`; a read of null is the empty list.
+Values are unique per key; one that is appended twice makes the verdict unknown.
+
+Anomalies:
+    G0, G1c, G-single, G-nonadjacent, G2-item   a transaction comes before itself: see
+                        `checkers.cycles`, also for `-process` and `-realtime`
+    internal            a read contradicts what its own transaction read or appended before
+    future-read         a transaction read what it appended only later
+    G1a                 an element was read although its transaction had failed
+    G1b                 a read ends between two appends of another transaction
+    dirty-update        a transaction that took place appended behind one that had failed
+    lost-update         two transactions read the same version and both appended to it
+    duplicate-elements  a list has an element twice
+    incompatible-order  two lists of a key, neither of which is the other's beginning
+    phantom             an element was read that nobody had appended
+
+Which of them are forbidden depends on `-o consistency-model=M` (strict-serializable unless told
+otherwise; see `harness.consistency`); the statistics `not` and `also-not` are the weakest models
+that the history rules out, and all stronger ones.
+
+A transaction of unknown outcome took place if somebody read what it appended; else it says nothing.
+Of a key with two orders the longest list counts, and lists that contradict it give no edges.
+
+Blind to: predicates; what was appended to keys that nobody reads.
+Cost: 1,000,000 transactions in some seconds, linear in the elements that were read.
+Source: Elle (Kingsbury, Alvaro, "Elle: Inferring Isolation Anomalies from Experimental
+    Observations", VLDB 2020), from its paper and names; ours are the component search without a
+    time-out, exact edges to what nobody read, and witnesses that are minimal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from checkers import cycles
+from checkers.cycles import CLASSES, REALTIME, RW, WR, WW, Cycle
+from checkers.list_append_versions import Versions
+from checkers.smallest import smallest, span
+from checkers.transactions import FAIL, INFO, Ints, shown
+from harness import consistency
+from harness.guarantees import Contract
+from harness.history import History
+from harness.verdict import EXAMPLES_MAX, Finding, Verdict
+from harness.windows import NEVER, Windows
+
+
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """All cases of an anomaly: how many, and the finding of each, with operations enough."""
+
+    count: int
+    make: Callable[[int], Finding]
+
+    def some(self, most: int) -> Iterator[Finding]:
+        yield from map(self.make, range(min(self.count, most)))
+
+
+def check(history: History, contract: Contract, examples: int = EXAMPLES_MAX) -> Verdict:
+    """Every anomaly with its exact count, and findings of so many of its cases."""
+    versions = Versions(history)
+    counts: dict[str, int] = {}
+    found: list[Finding] = []
+    for name, cases in detected(versions).items():
+        counts[name] = cases.count
+        found += [smallest(history, one, _find) for one in cases.some(examples)]
+    weakest, stronger = consistency.excluded(counts)
+    stats = {"transactions": len(versions.t), "not": weakest, "also-not": stronger}
+    if weakest:
+        stats["note"] = _ruled_out(weakest, stronger)
+    windows = {name: Windows.of(np.zeros(count), NEVER) for name, count in counts.items()}
+    return Verdict.of(found, counts=counts, doubts=_doubts(versions), stats=stats, windows=windows)
+
+
+def _ruled_out(weakest: list[str], stronger: list[str]) -> str:
+    also = f"; also not {', '.join(stronger)}" if stronger else ""
+    return f"not {', '.join(weakest)}{also}"
+
+
+def _find(history: History, index: Ints) -> Iterator[Finding]:
+    for cases in detected(Versions(history, index)).values():
+        yield from cases.some(EXAMPLES_MAX)
+
+
+def detected(versions: Versions) -> dict[str, Cases]:
+    """The cases of each anomaly that the history has, the gravest first."""
+    tried = {name: detect(versions) for name, detect in _DETECT.items()}
+    tried.update(_cycles(versions))
+    return {name: cases for name, cases in tried.items() if cases.count}
+
+
+def _doubts(v: Versions) -> list[str]:
+    doubts = v.t.unread(("append", "r"))
+    if len(v.repeated):
+        key = int(v.repeated[0])
+        doubts.append(
+            f"{len(v.repeated)} keys had a value appended twice, the first is {v.t.name(key)}: "
+            "which transaction somebody read there cannot be told"
+        )
+    if len(v.unlike):
+        at = int(v.t.begin[v.t.txn[v.unlike[0]]])
+        doubts.append(f"{len(v.unlike)} reads gave no list, the first is of op {at}")
+    return doubts
+
+
+# -- words ---------------------------------------------------------------------------------------
+
+
+class _Words:
+    """Names transactions T1, T2, … in the order in which they are first spoken of."""
+
+    def __init__(self, v: Versions, *txns: int) -> None:
+        self.v, self.t = v, v.t
+        self.names: dict[int, str] = {}
+        for txn in txns:
+            self.name(txn)
+
+    def name(self, txn: int) -> str:
+        return self.names.setdefault(txn, f"T{len(self.names) + 1}")
+
+    def told(self) -> list[str]:
+        """Who is who."""
+        return [f"{name} is {self._who(txn)}" for txn, name in self.names.items()]
+
+    def _who(self, txn: int) -> str:
+        at = self.t.events(txn)[-1]
+        op = self.t.history[at]
+        index = at if self.v.index is None else int(self.v.index[at])
+        ends = {FAIL: ", which failed", INFO: ", whose outcome is unknown"}
+        end = ends.get(int(self.t.status[txn]), "")
+        return f"op {index}, process {op.process}{end}: {shown(op.value)}"
+
+    def read(self, read: int) -> str:
+        elements = self.v.list_of(read).tolist()
+        return shown([self.t.history.values.decode(code) for code in elements])
+
+    def value(self, append: int) -> str:
+        return self.t.value(int(self.v.a_value[append]))
+
+    def finding(
+        self, anomaly: str, claim: str, because: list[str], *more: int, key: int | None = None
+    ) -> Finding:
+        """`more`: further transactions that show it."""
+        witness = self.t.witness([*self.names, *more])
+        history = self.t.history
+        name = None if key is None else history.values.decode(int(self.t.keys[key]))
+        return Finding(
+            anomaly,
+            claim,
+            (*self.told(), *because),
+            witness,
+            key=name,
+            span=span(history, witness),
+        )
+
+
+# -- one transaction, one list -------------------------------------------------------------------
+
+
+def _rows(v: Versions) -> tuple[Ints, Ints]:
+    """The read, and the append, of each micro-operation; or -1."""
+    read = np.full(len(v.t.mop), -1, np.int64)
+    append = read.copy()
+    read[v.r_mop], append[v.a_mop] = np.arange(len(v.r_mop)), np.arange(len(v.a_mop))
+    return read, append
+
+
+def _internal(v: Versions) -> Cases:
+    """Each read again, from its end: what its transaction appended, then what it had read."""
+    read_of, append_of = _rows(v)
+    cur = v.t.before[v.r_mop]
+    left = v.r_len.copy()
+    bad: list[int] = []
+    active = np.flatnonzero(cur >= 0)
+    while len(active):
+        at = cur[active]
+        earlier, own = read_of[at], append_of[at]
+        for mine, other in (
+            zip(active[earlier >= 0].tolist(), earlier[earlier >= 0].tolist(), strict=True)
+            if not v.prefix.all()
+            else ()
+        ):
+            if not np.array_equal(v.list_of(mine, int(left[mine])), v.list_of(other)):
+                bad.append(mine)
+        if v.prefix.all():
+            mine = active[earlier >= 0]
+            bad += mine[v.r_len[earlier[earlier >= 0]] != left[mine]].tolist()
+        active, own = active[own >= 0], own[own >= 0]
+        end = np.maximum(v.r_start[active] + left[active] - 1, 0)
+        fits = (left[active] > 0) & (v.elements[end] == v.a_value[own])
+        bad += active[~fits].tolist()
+        active = active[fits]
+        left[active] -= 1
+        cur[active] = v.t.before[cur[active]]
+        active = active[cur[active] >= 0]
+    bad = sorted(set(bad))
+
+    def make(number: int) -> Finding:
+        read = bad[number]
+        words = _Words(v, int(v.r_txn[read]))
+        key = v.t.name(int(v.r_key[read]))
+        claim = (
+            f"a transaction read {words.read(read)} of {key}, which is not what it had left there"
+        )
+        because = [
+            f"T1 read {words.read(read)} of {key}",
+            "however, that does not follow from what T1 itself had read of it and appended to it "
+            "before: a contradiction",
+        ]
+        return words.finding("internal", claim, because, key=int(v.r_key[read]))
+
+    return Cases(len(bad), make)
+
+
+def _future_reads(v: Versions) -> Cases:
+    read_of, _ = _rows(v)
+    found: set[tuple[int, int]] = set()
+    cur = v.t.before[v.a_mop]
+    active = np.flatnonzero(cur >= 0)
+    while len(active):
+        read = read_of[cur[active]]
+        seen = np.where(read >= 0, v.r_len[read], 0) if len(v.r_len) else np.zeros_like(read)
+        version = v.version[active]
+        hit = (version >= 0) & (version < v.base[v.a_key[active]] + seen)
+        hit &= v.prefix[read] if len(v.prefix) else False
+        found |= set(zip(active[hit].tolist(), read[hit].tolist(), strict=True))
+        cur[active] = v.t.before[cur[active]]
+        active = active[cur[active] >= 0]
+    known = np.flatnonzero(v.x_append >= 0)
+    for at in known.tolist():
+        own, odd = int(v.x_append[at]), int(v.x_read[at])
+        if v.a_txn[own] == v.r_txn[odd] and v.a_mop[own] > v.r_mop[odd]:
+            found.add((own, odd))
+    cases = sorted(found)
+
+    def make(number: int) -> Finding:
+        append, read = cases[number]
+        words = _Words(v, int(v.r_txn[read]))
+        key, value = v.t.name(int(v.a_key[append])), words.value(append)
+        because = [
+            f"T1 read {value} of {key}",
+            f"however, only after that did T1 append {value} to it: a contradiction",
+        ]
+        claim = f"a transaction read {value} of {key}, which it appended only later"
+        return words.finding("future-read", claim, because, key=int(v.a_key[append]))
+
+    return Cases(len(cases), make)
+
+
+def _duplicates(v: Versions) -> Cases:
+    found = [(int(v.longest[v.v_key[at]]), int(v.v_value[at])) for at in v.twice.tolist()]
+    pair = v.x_read * (int(v.x_element.max(initial=0)) + 1) + v.x_element
+    _, first, count = np.unique(pair, return_index=True, return_counts=True)
+    known = {(int(v.r_key[read]), value) for read, value in found}
+    for at in first[count > 1].tolist():
+        read, value = int(v.x_read[at]), int(v.x_value[at])
+        if (int(v.r_key[read]), value) not in known:
+            known.add((int(v.r_key[read]), value))
+            found.append((read, value))
+
+    def make(number: int) -> Finding:
+        read, code = found[number]
+        words = _Words(v, int(v.r_txn[read]))
+        key, value = v.t.name(int(v.r_key[read])), v.t.value(code)
+        because = [
+            f"T1 read {words.read(read)} of {key}, which has {value} more than once",
+            f"however, {value} is appended to it no more than once: a contradiction",
+        ]
+        claim = f"{key} has {value} twice"
+        return words.finding("duplicate-elements", claim, because, key=int(v.r_key[read]))
+
+    return Cases(len(found), make)
+
+
+def _incompatible(v: Versions) -> Cases:
+    odd = np.flatnonzero(~v.prefix)
+    odd = odd[np.unique(v.r_key[odd], return_index=True)[1]]
+
+    def make(number: int) -> Finding:
+        read = int(odd[number])
+        key = int(v.r_key[read])
+        longest = int(v.longest[key])
+        words = _Words(v, int(v.r_txn[longest]), int(v.r_txn[read]))
+        one, other = words.name(int(v.r_txn[longest])), words.name(int(v.r_txn[read]))
+        because = [
+            f"{one} read {words.read(longest)} of {v.t.name(key)}",
+            f"however, {other} read {words.read(read)} of it, and neither is the beginning of the "
+            "other, although nothing but appending changes it: a contradiction",
+        ]
+        claim = f"{v.t.name(key)} was read in two orders"
+        return words.finding("incompatible-order", claim, because, key=key)
+
+    return Cases(len(odd), make)
+
+
+# -- who wrote what was read ---------------------------------------------------------------------
+
+
+def _seen(v: Versions, wanted: Callable[[Ints], Ints]) -> list[tuple[int, int, int]]:
+    """(key, value, append) of elements that were read, each once, whose appends are `wanted`."""
+    found: dict[tuple[int, int], int] = {}
+    for at in np.flatnonzero(wanted(v.v_append)).tolist():
+        found[int(v.v_key[at]), int(v.v_value[at])] = int(v.v_append[at])
+    for at in np.flatnonzero(wanted(v.x_append)).tolist():
+        where = int(v.r_key[v.x_read[at]]), int(v.x_value[at])
+        found.setdefault(where, int(v.x_append[at]))
+    return [(key, value, append) for (key, value), append in found.items()]
+
+
+def _reader(v: Versions, key: int, value: int) -> int:
+    """The read with the shortest list that has the value."""
+    reads = np.flatnonzero(v.r_key == key)
+    reads = reads[np.argsort(v.r_len[reads], kind="stable")]
+    return next(int(read) for read in reads if (v.list_of(int(read)) == value).any())
+
+
+def _aborted(v: Versions) -> Cases:
+    def failed(append: Ints) -> Ints:
+        known = append >= 0
+        out = np.zeros(len(append), np.int64)
+        out[known] = v.t.status[v.a_txn[append[known]]] == FAIL
+        return out
+
+    found = _seen(v, failed)
+
+    def make(number: int) -> Finding:
+        key, value, append = found[number]
+        read = _reader(v, key, value)
+        words = _Words(v, int(v.a_txn[append]), int(v.r_txn[read]))
+        name, what = v.t.name(key), words.value(append)
+        because = [
+            f"T1 appended {what} to {name} and failed: it did not take place",
+            f"however, T2 read {what} of it: a contradiction",
+        ]
+        claim = f"{what} of {name} was read although its transaction had failed"
+        return words.finding("G1a", claim, because, key=key)
+
+    return Cases(len(found), make)
+
+
+def _phantoms(v: Versions) -> Cases:
+    found = _seen(v, lambda append: (append < 0).astype(np.int64))
+
+    def make(number: int) -> Finding:
+        key, value, _ = found[number]
+        words = _Words(v, int(v.r_txn[_reader(v, key, value)]))
+        name, what = v.t.name(key), v.t.value(value)
+        because = [
+            f"T1 read {what} of {name}",
+            f"however, nobody ever appended {what} to it: a contradiction",
+        ]
+        claim = f"{what} of {name} was read, and nobody had appended it"
+        return words.finding("phantom", claim, because, key=key)
+
+    return Cases(len(found), make)
+
+
+def _intermediate(v: Versions) -> Cases:
+    if not len(v.v_key):
+        return Cases(0, _no_case)
+    _, append_of = _rows(v)
+    more = np.zeros(len(v.a_mop), np.bool_)
+    cur = v.t.before[v.a_mop]
+    while (cur >= 0).any():
+        there = cur >= 0
+        earlier = append_of[cur[there]]
+        more[earlier[earlier >= 0]] = True
+        cur[there] = v.t.before[cur[there]]
+    reads = v.plain[v.r_len[v.plain] > 0]
+    append = v.v_append[v.base[v.r_key[reads]] + v.r_len[reads] - 1]
+    known = append >= 0
+    reads, append = reads[known], append[known]
+    bad = more[append] & (v.a_txn[append] != v.r_txn[reads])
+    bad &= v.t.status[v.a_txn[append]] != FAIL
+    reads, append = reads[bad], append[bad]
+
+    def make(number: int) -> Finding:
+        read, first = int(reads[number]), int(append[number])
+        words = _Words(v, int(v.a_txn[first]), int(v.r_txn[read]))
+        key = int(v.r_key[read])
+        name, what = v.t.name(key), words.value(first)
+        because = [
+            f"T1 appended {what} to {name}, and went on to append more to it",
+            f"however, T2 read {words.read(read)} of it, which ends with {what}: a contradiction",
+        ]
+        claim = f"{words.read(read)} of {name} was read in the middle of a transaction"
+        return words.finding("G1b", claim, because, key=key)
+
+    return Cases(len(reads), make)
+
+
+def _dirty_updates(v: Versions) -> Cases:
+    if not len(v.v_key):
+        return Cases(0, _no_case)
+    known = v.v_append >= 0
+    failed = np.zeros(len(v.v_key), np.bool_)
+    failed[known] = v.t.status[v.a_txn[v.v_append[known]]] == FAIL
+    at = np.flatnonzero(failed & v.usable[v.v_key])
+    after = v.next[at]
+    there = after < v.base[v.v_key[at] + 1]
+    at, after = at[there], after[there]
+
+    def make(number: int) -> Finding:
+        first, second = int(at[number]), int(after[number])
+        read = v.shortest_with(second)
+        words = _Words(v, int(v.writer[first]), int(v.writer[second]), int(v.r_txn[read]))
+        name = v.t.name(int(v.v_key[first]))
+        one, other = (words.value(int(v.v_append[a])) for a in (first, second))
+        reader = words.name(int(v.r_txn[read]))
+        because = [
+            f"T1 appended {one} to {name} and failed: it did not take place",
+            f"T2 appended {other} to it, and took place",
+            f"however, {reader} read {words.read(read)} of it, in which {other} comes after {one}, "
+            "so that what T2 wrote rests on what never was: a contradiction",
+        ]
+        claim = f"{other} was appended to {name} behind {one}, whose transaction had failed"
+        return words.finding("dirty-update", claim, because, key=int(v.v_key[first]))
+
+    return Cases(len(at), make)
+
+
+def _lost_updates(v: Versions) -> Cases:
+    read_of, _ = _rows(v)
+    root = v.a_mop.copy()
+    while (v.t.before[root] >= 0).any():
+        root = np.where(v.t.before[root] >= 0, v.t.before[root], root)
+    first = read_of[root]
+    first = np.unique(first[(first >= 0) & (v.a_mop != root)])
+    first = first[v.prefix[first] & v.usable[v.r_key[first]]]
+    state = (v.base[v.r_key[first]] + v.r_len[first]) * (len(v.base) + 1) + v.r_key[first]
+    order = np.argsort(state, kind="stable")
+    first, state = first[order], state[order]
+    cuts = np.flatnonzero(state[1:] != state[:-1]) + 1
+    starts = np.r_[0, cuts][: len(first)]
+    sizes = np.diff(np.r_[starts, len(first)])
+    starts = starts[sizes > 1]
+
+    def make(number: int) -> Finding:
+        one, other = first[starts[number] : starts[number] + 2].tolist()
+        words = _Words(v, int(v.r_txn[one]), int(v.r_txn[other]))
+        key = int(v.r_key[one])
+        name = v.t.name(key)
+        because = [
+            f"T1 and T2 both read {words.read(one)} of {name}, and then appended to it",
+            "however, whichever came second would have read what the first had appended: "
+            "a contradiction",
+        ]
+        claim = f"two transactions read {words.read(one)} of {name} and appended to it"
+        return words.finding("lost-update", claim, because, key=key)
+
+    return Cases(len(starts), make)
+
+
+def _no_case(number: int) -> Finding:
+    raise AssertionError("there is no case")
+
+
+_DETECT: dict[str, Callable[[Versions], Cases]] = {
+    "phantom": _phantoms,
+    "duplicate-elements": _duplicates,
+    "incompatible-order": _incompatible,
+    "G1a": _aborted,
+    "dirty-update": _dirty_updates,
+    "G1b": _intermediate,
+    "future-read": _future_reads,
+    "internal": _internal,
+    "lost-update": _lost_updates,
+}
+
+ANOMALIES = (*_DETECT, *cycles.ANOMALIES)
+
+
+# -- cycles --------------------------------------------------------------------------------------
+
+
+def _cycles(v: Versions) -> dict[str, Cases]:
+    t = v.t
+    edges, free = v.edges()
+    node = np.flatnonzero(v.committed)
+    end = np.where(t.status[node] == 1, t.end[node], -1)
+    process = cycles.process_edges(t.process[node], node)
+    realtime, nodes = cycles.realtime_edges(t.begin[node], end, node, len(t.history), free)
+    found: dict[str, list[Cycle]] = {}
+    for cycle in cycles.cycles(edges, process, realtime, t.begin, nodes):
+        found.setdefault(cycle.anomaly, []).append(cycle)
+    return {
+        name: Cases(len(some), lambda number, some=some: _cycle(v, some[number]))  # type: ignore[misc]
+        for name, some in found.items()
+    }
+
+
+_CLAIMS = dict(
+    zip(
+        CLASSES,
+        (
+            "wrote in a circle",
+            "depend on each other in a circle",
+            "depend on each other in a circle, one of them by not having seen a write",
+            "did not see each other's writes, in a circle of which no two in a row did not",
+            "did not see each other's writes, in a circle",
+        ),
+        strict=True,
+    )
+)
+
+
+def _cycle(v: Versions, cycle: Cycle) -> Finding:
+    base = cycle.anomaly.removesuffix("-process").removesuffix("-realtime")
+    words = _Words(v, *cycle.txns)
+    because, more = [], []
+    steps = list(cycle.steps())
+    for source, kind, target in steps:
+        said, proof = _why(v, words, source, kind, target)
+        more += proof
+        last = (source, kind, target) == steps[-1]
+        before = f"{words.name(source)} < {words.name(target)}"
+        because.append(
+            f"however, {before}, because {said}: a contradiction"
+            if last
+            else f"{before}, because {said}"
+        )
+    for txn in more:
+        words.name(txn)
+    count = len(cycle.txns)
+    claim = f"{count} transactions {_CLAIMS[base]}"
+    return words.finding(cycle.anomaly, claim, because)
+
+
+def _why(v: Versions, words: _Words, source: int, kind: int, target: int) -> tuple[str, list[int]]:
+    """Why one comes before the other, and who else shows it."""
+    one, other = words.name(source), words.name(target)
+    if kind == cycles.PROCESS:
+        return f"process {v.t.process[source]} did {one}, and then {other}", []
+    if kind == REALTIME:
+        return f"{one} had ended before {other} began", []
+    find = {WW: _why_ww, WR: _why_wr, RW: _why_rw}[kind]
+    return find(v, words, source, target)
+
+
+def _why_wr(v: Versions, words: _Words, source: int, target: int) -> tuple[str, list[int]]:
+    for read in v.reads_of(target):
+        key = int(v.r_key[read])
+        if not (v.prefix[read] and v.usable[key] and v.r_len[read]):
+            continue
+        at = int(v.last[v.base[key] + v.r_len[read] - 1])
+        if at >= v.base[key] and v.writer[at] == source:
+            value = words.value(int(v.v_append[at]))
+            return (
+                f"{words.name(source)} appended {value} to {v.t.name(key)}, "
+                f"and {words.name(target)} read it",
+                [],
+            )
+    raise AssertionError("a wr edge has a reason")
+
+
+def _why_rw(v: Versions, words: _Words, source: int, target: int) -> tuple[str, list[int]]:
+    for read in v.reads_of(source):
+        key = int(v.r_key[read])
+        if not (v.prefix[read] and v.usable[key]):
+            continue
+        after = int(v.next[v.base[key] + v.r_len[read]])
+        more: list[int] = []
+        if after < v.base[key + 1]:
+            if v.writer[after] != target:
+                continue
+            append = int(v.v_append[after])
+            if v.t.status[target] == INFO:
+                more = [int(v.r_txn[v.shortest_with(after)])]
+        else:
+            mine = [a for a in v.appends_of(target) if v.a_key[a] == key and v.version[a] < 0]
+            if not mine or target not in v.unread.get(key, ()):
+                continue
+            append = mine[0]
+        said = (
+            f"{words.name(source)} read {words.read(read)} of {v.t.name(key)} without "
+            f"{words.value(append)}, which {words.name(target)} appended"
+        )
+        if more:
+            said += f" ({words.name(more[0])} read it, so it took place)"
+        return said, more
+    raise AssertionError("an rw edge has a reason")
+
+
+def _why_ww(v: Versions, words: _Words, source: int, target: int) -> tuple[str, list[int]]:
+    for append in v.appends_of(target):
+        key, at = int(v.a_key[append]), int(v.version[append])
+        if not v.usable[key] or v.longest[key] < 0:
+            continue
+        end = int(v.base[key + 1]) if at < 0 else at
+        before = int(v.last[end - 1]) if end else -1
+        if before < v.base[key] or v.writer[before] != source:
+            continue
+        read = int(v.longest[key]) if at < 0 else v.shortest_with(at)
+        reader = int(v.r_txn[read])
+        one, other = words.value(int(v.v_append[before])), words.value(append)
+        has = f"{words.read(read)}" + (f", without {other}" if at < 0 else "")
+        return (
+            f"{words.name(source)} appended {one} to {v.t.name(key)} before "
+            f"{words.name(target)} appended {other}: {words.name(reader)} read {has}",
+            [reader],
+        )
+    raise AssertionError("a ww edge has a reason")
