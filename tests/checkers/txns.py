@@ -60,7 +60,7 @@ ISOLATIONS = (
     "serializable",
     "snapshot-isolation",
     "read-committed",
-    "read-uncommitted",
+    "nothing",
 )
 
 
@@ -84,7 +84,7 @@ class Database:
     serializable          the same, but who only reads may read an old state
     snapshot-isolation    reads from a snapshot; the first who commits a key wins
     read-committed        each read sees what is committed by then; writes are locked
-    read-uncommitted      each read and write takes effect at once
+    nothing               each read and write takes effect at once
     """
 
     isolation: str
@@ -103,6 +103,12 @@ class Database:
             running.snapshot = self.past[-1]
         return running
 
+    def waits(self, running: Running, others: list[Running]) -> bool:
+        """Whether somebody else has locked what it would write."""
+        f, key, _ = running.asked[len(running.told)]
+        locks = self.isolation == "read-committed" and f != "r"
+        return locks and any(key in one.writes for one in others)
+
     def step(self, running: Running) -> None:
         """The next micro-operation."""
         f, key, value = running.asked[len(running.told)]
@@ -110,7 +116,7 @@ class Database:
             running.told.append([f, key, self._seen(running, key)])
             return
         running.told.append([f, key, value])
-        if self.isolation == "read-uncommitted":
+        if self.isolation == "nothing":
             self.state[key] = self._written(self.state.get(key), value)
         else:
             seen = self._seen(running, key) if self.isolation == "read-committed" else None
@@ -121,7 +127,7 @@ class Database:
         return value if self.registers else [*(base or []), value]
 
     def _seen(self, running: Running, key: int) -> Any:
-        if self.isolation == "read-uncommitted":
+        if self.isolation == "nothing":
             return copy.copy(self.state.get(key))
         if key in running.writes:
             return copy.copy(running.writes[key])
@@ -130,7 +136,7 @@ class Database:
 
     def commit(self, running: Running) -> bool:
         """Whether it could."""
-        if self.isolation == "read-uncommitted":
+        if self.isolation == "nothing":
             return True
         if self.isolation == "snapshot-isolation" and any(
             self.changed.get(key, 0) > running.version for key in running.writes
@@ -181,7 +187,14 @@ def events(
         if lane in running:
             now = running[lane]
             if len(now.told) < len(now.asked):
-                database.step(now)
+                others = [one for at, one in running.items() if at != lane]
+                if not database.waits(now, others):
+                    database.step(now)
+                    continue
+                if rng.random() < 0.8:
+                    continue
+                del running[lane]  # it may be in a deadlock
+                record(Kind.FAIL, names[lane], now.asked)
                 continue
             took = database.commit(now)
             del running[lane]
