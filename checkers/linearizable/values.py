@@ -64,6 +64,14 @@ def told(history: History, f: str, keyed: bool) -> Ops | None:
     return _ops(history, begin[fine], end, end, keyed)
 
 
+def in_doubt(history: History, f: str, keyed: bool) -> Ops | None:
+    """Operations of which nobody knows whether they happened, by what they asked."""
+    begin = _begins(history, f)
+    pair = history.pair[begin]
+    begin = begin[(pair < 0) | ~np.isin(history.type[pair], (OK, FAIL))]
+    return _ops(history, begin, np.full(len(begin), len(history), np.int64), begin, keyed)
+
+
 def _begins(history: History, f: str) -> Ints:
     begin = history.select(f=f, type=Kind.INVOKE)
     return begin[history.process[begin] >= 0]

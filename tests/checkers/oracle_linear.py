@@ -58,15 +58,22 @@ Asks = Callable[[random.Random], tuple[str, object, object]]
 
 
 def histories(
-    asks: Asks, count: int, operations: int, seed: int, optional: bool = False
+    asks: Asks,
+    count: int,
+    operations: int,
+    seed: int,
+    optional: bool = False,
+    doubtful: float = 0.2,
 ) -> Iterator[list[Call]]:
     """Random calls of up to three threads: many end in doubt, and their outcomes are drawn."""
     rng = random.Random(seed)
     for _ in range(count):
-        yield _calls(rng, asks, rng.randint(1, operations), optional)
+        yield _calls(rng, asks, rng.randint(1, operations), optional, doubtful)
 
 
-def _calls(rng: random.Random, asks: Asks, operations: int, optional: bool) -> list[Call]:
+def _calls(
+    rng: random.Random, asks: Asks, operations: int, optional: bool, doubtful: float
+) -> list[Call]:
     calls: list[Call] = []
     flying: list[int] = []
     begun: dict[int, tuple[int, str, object, object]] = {}
@@ -80,9 +87,9 @@ def _calls(rng: random.Random, asks: Asks, operations: int, optional: bool) -> l
         else:
             who = flying.pop(rng.randrange(len(flying)))
             begin, f, asked, told = begun[who]
-            doubtful = rng.random() < 0.2
-            end = NEVER if doubtful else position
-            told = UNKNOWN if doubtful else told
+            lost = rng.random() < doubtful
+            end = NEVER if lost else position
+            told = UNKNOWN if lost else told
             calls.append(Call(who, f, asked, told, begin, end, optional and rng.random() < 0.3))
         position += 1
     return calls
