@@ -33,52 +33,24 @@ Source: Elle (Kingsbury, Alvaro, "Elle: Inferring Isolation Anomalies from Exper
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from checkers import cycles
-from checkers.cycles import CLASSES, REALTIME, RW, WR, WW, Cycle
+from checkers.cycles import RW, WR, WW
 from checkers.list_append_versions import Versions
-from checkers.smallest import smallest, span
 from checkers.transactions import FAIL, INFO, Ints, shown
-from harness import consistency
+from checkers.txn_cases import Cases, Words, cycle_cases, judged
 from harness.guarantees import Contract
 from harness.history import History
 from harness.verdict import EXAMPLES_MAX, Finding, Verdict
-from harness.windows import NEVER, Windows
-
-
-@dataclass(frozen=True, slots=True)
-class Cases:
-    """All cases of an anomaly: how many, and the finding of each, with operations enough."""
-
-    count: int
-    make: Callable[[int], Finding]
-
-    def some(self, most: int) -> Iterator[Finding]:
-        yield from map(self.make, range(min(self.count, most)))
 
 
 def check(history: History, contract: Contract, examples: int = EXAMPLES_MAX) -> Verdict:
     """Every anomaly with its exact count, and findings of so many of its cases."""
     versions = Versions(history)
-    counts: dict[str, int] = {}
-    found: list[Finding] = []
-    for name, cases in detected(versions).items():
-        counts[name] = cases.count
-        found += [smallest(history, one, _find) for one in cases.some(examples)]
-    weakest, stronger = consistency.excluded(counts)
-    stats = {"transactions": len(versions.t), "not": weakest, "also-not": stronger}
-    if weakest:
-        stats["note"] = _ruled_out(weakest, stronger)
-    windows = {name: Windows.of(np.zeros(count), NEVER) for name, count in counts.items()}
-    return Verdict.of(found, counts=counts, doubts=_doubts(versions), stats=stats, windows=windows)
-
-
-def _ruled_out(weakest: list[str], stronger: list[str]) -> str:
-    also = f"; also not {', '.join(stronger)}" if stronger else ""
-    return f"not {', '.join(weakest)}{also}"
+    stats = {"transactions": len(versions.t)}
+    return judged(history, detected(versions), _find, _doubts(versions), examples, stats)
 
 
 def _find(history: History, index: Ints) -> Iterator[Finding]:
@@ -110,29 +82,12 @@ def _doubts(v: Versions) -> list[str]:
 # -- words ---------------------------------------------------------------------------------------
 
 
-class _Words:
-    """Names transactions T1, T2, … in the order in which they are first spoken of."""
+class _Words(Words):
+    """Words for lists."""
 
     def __init__(self, v: Versions, *txns: int) -> None:
-        self.v, self.t = v, v.t
-        self.names: dict[int, str] = {}
-        for txn in txns:
-            self.name(txn)
-
-    def name(self, txn: int) -> str:
-        return self.names.setdefault(txn, f"T{len(self.names) + 1}")
-
-    def told(self) -> list[str]:
-        """Who is who."""
-        return [f"{name} is {self._who(txn)}" for txn, name in self.names.items()]
-
-    def _who(self, txn: int) -> str:
-        at = self.t.events(txn)[-1]
-        op = self.t.history[at]
-        index = at if self.v.index is None else int(self.v.index[at])
-        ends = {FAIL: ", which failed", INFO: ", whose outcome is unknown"}
-        end = ends.get(int(self.t.status[txn]), "")
-        return f"op {index}, process {op.process}{end}: {shown(op.value)}"
+        super().__init__(v.t, v.index, txns)
+        self.v = v
 
     def read(self, read: int) -> str:
         elements = self.v.list_of(read).tolist()
@@ -140,22 +95,6 @@ class _Words:
 
     def value(self, append: int) -> str:
         return self.t.value(int(self.v.a_value[append]))
-
-    def finding(
-        self, anomaly: str, claim: str, because: list[str], *more: int, key: int | None = None
-    ) -> Finding:
-        """`more`: further transactions that show it."""
-        witness = self.t.witness([*self.names, *more])
-        history = self.t.history
-        name = None if key is None else history.values.decode(int(self.t.keys[key]))
-        return Finding(
-            anomaly,
-            claim,
-            (*self.told(), *because),
-            witness,
-            key=name,
-            span=span(history, witness),
-        )
 
 
 # -- one transaction, one list -------------------------------------------------------------------
@@ -361,7 +300,7 @@ def _phantoms(v: Versions) -> Cases:
 
 def _intermediate(v: Versions) -> Cases:
     if not len(v.v_key):
-        return Cases(0, _no_case)
+        return Cases.none()
     _, append_of = _rows(v)
     more = np.zeros(len(v.a_mop), np.bool_)
     cur = v.t.before[v.a_mop]
@@ -395,7 +334,7 @@ def _intermediate(v: Versions) -> Cases:
 
 def _dirty_updates(v: Versions) -> Cases:
     if not len(v.v_key):
-        return Cases(0, _no_case)
+        return Cases.none()
     known = v.v_append >= 0
     failed = np.zeros(len(v.v_key), np.bool_)
     failed[known] = v.t.status[v.a_txn[v.v_append[known]]] == FAIL
@@ -455,10 +394,6 @@ def _lost_updates(v: Versions) -> Cases:
     return Cases(len(starts), make)
 
 
-def _no_case(number: int) -> Finding:
-    raise AssertionError("there is no case")
-
-
 _DETECT: dict[str, Callable[[Versions], Cases]] = {
     "phantom": _phantoms,
     "duplicate-elements": _duplicates,
@@ -478,70 +413,18 @@ ANOMALIES = (*_DETECT, *cycles.ANOMALIES)
 
 
 def _cycles(v: Versions) -> dict[str, Cases]:
-    t = v.t
     edges, free = v.edges()
-    node = np.flatnonzero(v.committed)
-    end = np.where(t.status[node] == 1, t.end[node], -1)
-    process = cycles.process_edges(t.process[node], node)
-    realtime, nodes = cycles.realtime_edges(t.begin[node], end, node, len(t.history), free)
-    found: dict[str, list[Cycle]] = {}
-    for cycle in cycles.cycles(edges, process, realtime, t.begin, nodes):
-        found.setdefault(cycle.anomaly, []).append(cycle)
-    return {
-        name: Cases(len(some), lambda number, some=some: _cycle(v, some[number]))  # type: ignore[misc]
-        for name, some in found.items()
-    }
+
+    def words(txns: tuple[int, ...]) -> _Words:
+        return _Words(v, *txns)
+
+    def why(words: _Words, source: int, kind: int, target: int) -> str:
+        return _WHY[kind](v, words, source, target)
+
+    return cycle_cases(v.t, v.committed, edges, free, words, why)
 
 
-_CLAIMS = dict(
-    zip(
-        CLASSES,
-        (
-            "wrote in a circle",
-            "depend on each other in a circle",
-            "depend on each other in a circle, one of them by not having seen a write",
-            "did not see each other's writes, in a circle of which no two in a row did not",
-            "did not see each other's writes, in a circle",
-        ),
-        strict=True,
-    )
-)
-
-
-def _cycle(v: Versions, cycle: Cycle) -> Finding:
-    base = cycle.anomaly.removesuffix("-process").removesuffix("-realtime")
-    words = _Words(v, *cycle.txns)
-    because, more = [], []
-    steps = list(cycle.steps())
-    for source, kind, target in steps:
-        said, proof = _why(v, words, source, kind, target)
-        more += proof
-        last = (source, kind, target) == steps[-1]
-        before = f"{words.name(source)} < {words.name(target)}"
-        because.append(
-            f"however, {before}, because {said}: a contradiction"
-            if last
-            else f"{before}, because {said}"
-        )
-    for txn in more:
-        words.name(txn)
-    count = len(cycle.txns)
-    claim = f"{count} transactions {_CLAIMS[base]}"
-    return words.finding(cycle.anomaly, claim, because)
-
-
-def _why(v: Versions, words: _Words, source: int, kind: int, target: int) -> tuple[str, list[int]]:
-    """Why one comes before the other, and who else shows it."""
-    one, other = words.name(source), words.name(target)
-    if kind == cycles.PROCESS:
-        return f"process {v.t.process[source]} did {one}, and then {other}", []
-    if kind == REALTIME:
-        return f"{one} had ended before {other} began", []
-    find = {WW: _why_ww, WR: _why_wr, RW: _why_rw}[kind]
-    return find(v, words, source, target)
-
-
-def _why_wr(v: Versions, words: _Words, source: int, target: int) -> tuple[str, list[int]]:
+def _why_wr(v: Versions, words: _Words, source: int, target: int) -> str:
     for read in v.reads_of(target):
         key = int(v.r_key[read])
         if not (v.prefix[read] and v.usable[key] and v.r_len[read]):
@@ -551,41 +434,34 @@ def _why_wr(v: Versions, words: _Words, source: int, target: int) -> tuple[str, 
             value = words.value(int(v.v_append[at]))
             return (
                 f"{words.name(source)} appended {value} to {v.t.name(key)}, "
-                f"and {words.name(target)} read it",
-                [],
+                f"and {words.name(target)} read it"
             )
     raise AssertionError("a wr edge has a reason")
 
 
-def _why_rw(v: Versions, words: _Words, source: int, target: int) -> tuple[str, list[int]]:
+def _why_rw(v: Versions, words: _Words, source: int, target: int) -> str:
     for read in v.reads_of(source):
         key = int(v.r_key[read])
         if not (v.prefix[read] and v.usable[key]):
             continue
         after = int(v.next[v.base[key] + v.r_len[read]])
-        more: list[int] = []
         if after < v.base[key + 1]:
             if v.writer[after] != target:
                 continue
             append = int(v.v_append[after])
-            if v.t.status[target] == INFO:
-                more = [int(v.r_txn[v.shortest_with(after)])]
         else:
             mine = [a for a in v.appends_of(target) if v.a_key[a] == key and v.version[a] < 0]
             if not mine or target not in v.unread.get(key, ()):
                 continue
             append = mine[0]
-        said = (
+        return (
             f"{words.name(source)} read {words.read(read)} of {v.t.name(key)} without "
-            f"{words.value(append)}, which {words.name(target)} appended"
+            f"{words.value(append)}, which {words.name(target)} appended{_took(v, words, target)}"
         )
-        if more:
-            said += f" ({words.name(more[0])} read it, so it took place)"
-        return said, more
     raise AssertionError("an rw edge has a reason")
 
 
-def _why_ww(v: Versions, words: _Words, source: int, target: int) -> tuple[str, list[int]]:
+def _why_ww(v: Versions, words: _Words, source: int, target: int) -> str:
     for append in v.appends_of(target):
         key, at = int(v.a_key[append]), int(v.version[append])
         if not v.usable[key] or v.longest[key] < 0:
@@ -600,7 +476,22 @@ def _why_ww(v: Versions, words: _Words, source: int, target: int) -> tuple[str, 
         has = f"{words.read(read)}" + (f", without {other}" if at < 0 else "")
         return (
             f"{words.name(source)} appended {one} to {v.t.name(key)} before "
-            f"{words.name(target)} appended {other}: {words.name(reader)} read {has}",
-            [reader],
+            f"{words.name(target)} appended {other}{_took(v, words, target)}: "
+            f"{words.name(reader)} read {has}"
         )
     raise AssertionError("a ww edge has a reason")
+
+
+def _took(v: Versions, words: _Words, txn: int) -> str:
+    """Who shows that the transaction took place, where its outcome is unknown."""
+    if v.t.status[txn] != INFO:
+        return ""
+    for append in v.appends_of(txn):
+        if v.version[append] >= 0 and v.prefix[v.longest[v.a_key[append]]]:
+            reader = int(v.r_txn[v.shortest_with(int(v.version[append]))])
+            what = f"{words.value(append)} of {v.t.name(int(v.a_key[append]))}"
+            return f" (it took place: {words.name(reader)} read {what})"
+    return ""
+
+
+_WHY = {WW: _why_ww, WR: _why_wr, RW: _why_rw}
