@@ -58,7 +58,7 @@ SEEDS = {
     "producers-lost-on-restart": 0,
     "wrong-offset": 0,
     "ack-before-fsync": 0,
-    "ack-during-fsync": 5,
+    "ack-during-fsync": 23,
     "recovery-cuts-too-much": 0,
     "orphan-deleted": 0,
     "premature-retention": 0,
