@@ -55,10 +55,17 @@ def are_keyed(history: History, model: Model) -> bool:
     if model.keys != "pairs":
         return model.keys == "value"
     positions = history.select(f=model.writers, type=Kind.INVOKE)
-    if not len(positions):
-        positions = history.select(f=model.readers, type=Kind.OK)
-    values = map(history.values.get, positions[history.values.shape[positions] != PAIR].tolist())
-    return len(positions) > 0 and all(isinstance(v, list) and len(v) == 2 for v in values)
+    if len(positions):
+        unlike = positions[history.values.shape[positions] != PAIR]
+        return all(_is_pair(history.values.get(at)) for at in unlike.tolist())
+    positions = history.select(f=model.readers, type=Kind.OK)
+    values = [history.values.get(at) for at in positions.tolist()]
+    read = [_is_pair(value) and model.legible("read", None, frozen(value[1])) for value in values]
+    return len(read) > 0 and all(read)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2
 
 
 def objects(history: History, model: Model, keys: set[Any] | None = None) -> Objects:
@@ -77,6 +84,20 @@ def objects(history: History, model: Model, keys: set[Any] | None = None) -> Obj
         if keys is not None and key not in keys:
             continue
         _add(found, key, history, model, begin, end, asked, told)
+    return found
+
+
+def failed(history: History, model: Model) -> dict[Any, list[Call]]:
+    """What was asked and failed for sure, by key; nothing was told."""
+    keyed = are_keyed(history, model)
+    at = history.select(f=model.writers, type=Kind.FAIL)
+    found: dict[Any, list[Call]] = {}
+    for end in at[(history.process[at] >= 0) & (history.pair[at] >= 0)].tolist():
+        begin = int(history.pair[end])
+        asked = frozen(history.values.get(begin))
+        key, asked, _ = _split(asked, UNKNOWN, model) if keyed else (None, asked, None)
+        f, process = history.fs[history.f[begin]], int(history.process[begin])
+        found.setdefault(key, []).append(Call(process, f, asked, UNKNOWN, begin, end))
     return found
 
 

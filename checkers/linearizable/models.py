@@ -205,6 +205,7 @@ class Set(_Model):
 
     fs = frozenset({"add", "read"})
     writers = frozenset({"add"})
+    readers = frozenset({"read"})
     initial: State = frozenset()
 
     def step(self, state: Any, f: str, asked: Any, told: Any) -> tuple[State, ...]:
