@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from checkers import linearizable
 from harness import catalog
 from harness.arguments import checkers, split_options
 from harness.checker import judge
@@ -19,7 +20,7 @@ from harness.report import text
 from harness.run import weigh
 from harness.store import RunFolder
 from harness.timeline import render
-from harness.verdict import Verdict
+from harness.verdict import Outcome, Verdict
 
 
 def check_command(arguments: argparse.Namespace) -> int:
@@ -48,6 +49,8 @@ def check_command(arguments: argparse.Namespace) -> int:
         print(text.render(verdict, f"{name or ', '.join(more)} / {path}"))
         if arguments.witness:
             _print_witnesses(history, verdict)
+            if verdict.outcome is Outcome.VALID:
+                print(*linearizable.told(history, name or "", contract), sep="\n")
     return verdict.outcome.exit_status
 
 

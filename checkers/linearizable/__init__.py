@@ -13,18 +13,28 @@ Source: Herlihy & Wing, "Linearizability", TOPLAS 1990; Lowe, "Testing for Linea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from checkers.linearizable.argue import finding
+from checkers.linearizable.argue import finding, words
 from checkers.linearizable.calls import Objects, are_keyed, begins, objects
-from checkers.linearizable.models import Model
+from checkers.linearizable.models import (
+    Counter,
+    Fifo,
+    Lock,
+    Model,
+    MultiRegister,
+    Register,
+    Set,
+    Stack,
+    Unordered,
+)
 from checkers.linearizable.search import CONFIGURATIONS, Answer, Call, search
 from harness.guarantees import Contract
 from harness.history import History
 from harness.verdict import EXAMPLES_MAX, Finding, Verdict
 
-__all__ = ["are_keyed", "begins", "both", "budget", "judge", "orders"]
+__all__ = ["are_keyed", "begins", "both", "budget", "judge", "model_of", "orders", "told"]
 
 
 def judge(
@@ -49,16 +59,50 @@ def judge(
     )
 
 
-def orders(history: History, model: Model) -> dict[Any, list[int]] | None:
-    """By key, the invocations of its operations in a legal order; None if there is none, or if the
-    search gave up."""
+def model_of(name: str, contract: Contract) -> Model | None:
+    """The model of the objects that are judged under this name; None if it is another's."""
+    if name == "queue" and contract.promises.get("model") == "unordered":
+        return Unordered()
+    return MODELS.get(name)
+
+
+MODELS: Mapping[str, Model] = {
+    "register": Register(),
+    "multi-register": MultiRegister(),
+    "queue": Fifo(),
+    "set": Set(),
+    "stack": Stack(),
+    "counter": Counter(),
+    "lock": Lock(),
+}
+
+
+def orders(history: History, model: Model) -> dict[Any, list[Call]] | None:
+    """By key, the operations in a legal order; None if there is none, or the search gave up."""
     placed = {}
     for key, calls in objects(history, model).calls.items():
         answer = search(calls, model)
         if not answer.linearizable:
             return None
-        placed[key] = [calls[number].begin for number in answer.order]
+        placed[key] = [calls[number] for number in answer.order]
     return placed
+
+
+def told(history: History, name: str, contract: Contract) -> Iterator[str]:
+    """Lines that show that a history is valid: an order of each object's operations."""
+    model = model_of(name, contract)
+    if model is None:
+        return
+    if len(history) > SHOWN_MAX:
+        yield f"an order is shown of histories of at most {SHOWN_MAX} events"
+        return
+    for key, calls in (orders(history, model) or {}).items():
+        whose = "" if key is None else f" of {key!r}"
+        yield f"an order{whose}: " + ", ".join(f"c{call.process}'s {words(call)}" for call in calls)
+
+
+SHOWN_MAX = 20_000
+"""Longer orders nobody reads."""
 
 
 def budget(contract: Contract) -> int:

@@ -17,7 +17,7 @@ from harness.guarantees import derive
 from harness.history import History
 from harness.timeline import parse
 from harness.verdict import Outcome
-from tests.checkers.oracle_linear import Asks, histories, history_of
+from tests.checkers.oracle_linear import Asks, histories, history_of, legal, respects_time
 from tests.checkers.oracle_linear import linearizable as has_an_order
 from tests.checkers.test_search import OBJECTS
 from tests.checkers.witnesses import STRICT, alone
@@ -76,6 +76,10 @@ def test_the_verdict_is_that_of_the_search(model: Model, asks: Asks) -> None:
             assert "contradiction" in finding.because[-1]
         orders = linearizable.orders(history, model)
         assert (orders is not None) == valid
+        for key, order in (orders or {}).items():
+            assert respects_time(order) and legal(order, model)
+            known = {call for call in objects(history, model).calls[key] if call.known}
+            assert known <= set(order) and len(order) == len(set(order))
 
 
 def linearizable_in(history: History, model: Model) -> bool:
