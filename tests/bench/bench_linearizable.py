@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from checkers.linearizable import queue, register
@@ -39,13 +40,19 @@ Apply = Callable[[str, Any], Any]
 
 
 def timed(
-    draw: Draw, apply: Apply, operations: int, seed: int = 1729, doubtful: float = 0.005
+    draw: Draw,
+    apply: Apply,
+    operations: int,
+    *,
+    seed: int = 1729,
+    doubtful: float = 0.005,
+    clients: int = CLIENTS,
 ) -> Iterator[Op]:
     """A history of an object that behaves."""
     rng = random.Random(seed)
     under_way: list[tuple[int, str, Any]] = []
     done: list[tuple[int, str, Any]] = []
-    free = list(range(CLIENTS))
+    free = list(range(clients))
     number = 0
     while number < operations or under_way or done:
         dice = rng.random()
@@ -57,13 +64,16 @@ def timed(
             under_way.append((process, f, asked))
         elif under_way and (dice < 0.5 or not done):
             process, f, asked = _drawn(rng, under_way)
-            done.append((process, f, apply(f, asked)))
+            try:
+                done.append((process, f, apply(f, asked)))
+            except Refused:
+                done.append((process, f, Refused))
         else:
             process, f, told = _drawn(rng, done)
             lost = rng.random() < doubtful
-            kind = Kind.INFO if lost else Kind.OK
-            yield Op(0, number, kind, process, f, None if lost else told)
-            free.append(process + CLIENTS if lost else process)
+            kind = Kind.INFO if lost else Kind.FAIL if told is Refused else Kind.OK
+            yield Op(0, number, kind, process, f, told if kind is Kind.OK else None)
+            free.append(process + clients if lost else process)
 
 
 def _drawn(rng: random.Random, things: list[Any]) -> Any:
@@ -123,6 +133,30 @@ def queues(flawed: bool = False) -> tuple[Draw, Apply]:
     return draw, apply
 
 
+def cas_registers() -> tuple[Draw, Apply]:
+    """A register as etcd's logs have it: few values, so that nothing tells writes apart."""
+    now: list[Any] = [None]
+
+    def draw(rng: random.Random, number: int) -> tuple[str, Any]:
+        f = rng.choice(["read", "write", "cas"])
+        values = [rng.randrange(5), rng.randrange(5)]
+        return f, {"read": None, "write": values[0], "cas": values}[f]
+
+    def apply(f: str, asked: Any) -> Any:
+        if f == "read":
+            return now[0]
+        if f == "cas" and now[0] != asked[0]:
+            raise Refused
+        now[0] = asked if f == "write" else asked[1]
+        return asked
+
+    return draw, apply
+
+
+class Refused(Exception):
+    """The operation did not take effect."""
+
+
 def measured(name: str, history: History, check: Check) -> Verdict:
     """Prints the times of three checks."""
     times = []
@@ -159,3 +193,22 @@ def test_queue() -> None:
 def test_queue_with_one_value_that_passed_others() -> None:
     history = History.of(timed(*queues(flawed=True), OPERATIONS, doubtful=0))
     assert set(measured("FIFO queue, flawed", history, queue.check).counts) == {"reordered"}
+
+
+@pytest.mark.parametrize("flaws", [0, 1])
+def test_cas_registers_by_the_search(flaws: int) -> None:
+    """A hundred histories of 170 operations of 5 clients, valid or with one read that is wrong."""
+    histories = []
+    for seed in range(100):
+        ops = list(timed(*cas_registers(), 170, seed=seed, doubtful=0.05, clients=5))
+        reads = [at for at, op in enumerate(ops) if op.f == "read" and op.type is Kind.OK]
+        for at in reads[len(reads) // 2 : len(reads) // 2 + flaws]:
+            ops[at] = msgspec.structs.replace(ops[at], value=9)
+        histories.append(History.of(ops))
+    times, outcomes = [], set()
+    for history in histories:
+        begun = time.perf_counter()
+        outcomes.add(register.check(history, STRICT).outcome.json)
+        times.append(time.perf_counter() - begun)
+    print(f"\n100 cas registers, {flaws} flaws: {sum(times):.2f} s, the longest {max(times):.3f} s")
+    assert outcomes == {not flaws}
