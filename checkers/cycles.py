@@ -199,7 +199,7 @@ def cycles(
         begin: when each transaction began: nodes from `len(begin)` on are no transactions.
     """
     every = Edges.joined([edges, realtime])
-    inside = _inside(every, nodes)[1]
+    inside = components(every, nodes)[1]
     if not inside.any():
         return []
     every = every.take(inside)
@@ -213,7 +213,7 @@ def cycles(
     return _Search(small, alive, begin).run()
 
 
-def _inside(edges: Edges, nodes: int) -> tuple[Nodes, Bools]:
+def components(edges: Edges, nodes: int) -> tuple[Nodes, Bools]:
     """The component of each node, and which edges lie within one."""
     ones = np.ones(len(edges), np.int8)
     matrix = coo_array((ones, (edges.source, edges.target)), shape=(nodes, nodes))
@@ -251,13 +251,13 @@ class _Search:
     def _inside(self, mask: Bools) -> NDArray[np.int64]:
         """Which of these edges, by number, lie within a component."""
         chosen = np.flatnonzero(mask & self.left)
-        inside: NDArray[np.int64] = chosen[_inside(self.edges.take(chosen), self.size)[1]]
+        inside: NDArray[np.int64] = chosen[components(self.edges.take(chosen), self.size)[1]]
         return inside
 
     def _components(self, mask: Bools) -> Iterator[NDArray[np.int64]]:
         """The edges within each component, by number."""
         chosen = np.flatnonzero(mask & self.left)
-        labels, within = _inside(self.edges.take(chosen), self.size)
+        labels, within = components(self.edges.take(chosen), self.size)
         chosen = chosen[within]
         yield from _groups(labels[self.edges.source[chosen]], chosen)
 
@@ -318,7 +318,7 @@ class _Search:
             ]
         )
         number = np.concatenate([chosen, chosen[plain]])
-        labels, within = _inside(double, 2 * size)
+        labels, within = components(double, 2 * size)
         inside = np.flatnonzero(within)
         for group in list(_groups(labels[double.source[inside]], inside)):
             closing = group[double.kind[group] == RW]

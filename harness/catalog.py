@@ -58,6 +58,7 @@ OWN: Mapping[str, Mapping[str, Load]] = {
         "liveness": _attribute("checkers.liveness", "check"),
         "quorum": _attribute("checkers.quorum", "check"),
         "append": _attribute("checkers.list_append", "check"),
+        "wr": _attribute("checkers.rw_register", "check"),
         "register": _attribute("checkers.linearizable.register", "check"),
         "multi-register": _attribute("checkers.linearizable.searched", "check_registers"),
         "queue": _attribute("checkers.linearizable.queue", "check"),

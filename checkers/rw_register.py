@@ -1,0 +1,374 @@
+"""Transactions over registers keep the isolation that they promise.
+
+Reads transactions of `["w", k, v]` and `["r", k, v]`; a register that nobody wrote is null. Values
+are unique per key; one that is written twice makes the verdict unknown.
+
+Anomalies:
+    G0, G1c, G-single, G-nonadjacent, G2-item   a transaction comes before itself: see
+                        `checkers.cycles`, also for `-process` and `-realtime`
+    internal            a read contradicts what its own transaction read or wrote
+    G1a                 a value was read although its transaction had failed
+    G1b                 a value was read that its transaction overwrote itself
+    lost-update         two transactions read the same version and both wrote the key
+    cyclic-versions     the order of a key's versions contradicts itself
+    phantom             a value was read that nobody had written
+
+How two versions of a key follow each other is seen only where a transaction touches both. More
+follows from what is promised of each key: `-o wfr-keys=false` if not even that a transaction's
+writes follow what it read of the same key; `-o sequential-keys=true` if every process meets its
+versions in order; `-o linearizable-keys=true` if all do in real time. See
+`checkers.rw_register_versions`. `-o consistency-model=M` says what is forbidden.
+
+A write of unknown outcome took place if somebody read it. A key whose order contradicts itself is
+told, and gives no order.
+
+Blind to: the order of versions beyond those rules; predicates.
+Cost: 1,000,000 transactions in some seconds; linear.
+Source: Elle (Kingsbury, Alvaro, VLDB 2020); ours uses writes of unknown outcome, too.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+
+from checkers import cycles
+from checkers.cycles import RW, WR, WW
+from checkers.rw_register_versions import (
+    INITIAL,
+    LINEARIZABLE,
+    OWN,
+    SEQUENTIAL,
+    WFR,
+    Registers,
+)
+from checkers.transactions import FAIL, OK, Ints
+from checkers.txn_cases import Cases, Words, cycle_cases, judged
+from harness.guarantees import Contract
+from harness.history import History
+from harness.verdict import EXAMPLES_MAX, Finding, Verdict
+
+_OPTIONS = {"wfr-keys": WFR, "sequential-keys": SEQUENTIAL, "linearizable-keys": LINEARIZABLE}
+
+
+def check(history: History, contract: Contract, examples: int = EXAMPLES_MAX) -> Verdict:
+    """Every anomaly with its exact count, and findings of so many of its cases."""
+    promised = {"wfr-keys": True, **contract.promises}
+    rules = frozenset(rule for name, rule in _OPTIONS.items() if promised.get(name))
+    registers = Registers(history, rules=rules)
+    stats = {"transactions": len(registers.t)}
+    find = partial(_find, rules)
+    return judged(history, detected(registers), find, _doubts(registers), examples, stats)
+
+
+def _find(rules: frozenset[int], history: History, index: Ints) -> Iterator[Finding]:
+    for cases in detected(Registers(history, index, rules)).values():
+        yield from cases.some(EXAMPLES_MAX)
+
+
+def detected(registers: Registers) -> dict[str, Cases]:
+    """The cases of each anomaly that the history has, the gravest first."""
+    tried = {name: detect(registers) for name, detect in _DETECT.items()}
+    tried.update(_cycles(registers))
+    return {name: cases for name, cases in tried.items() if cases.count}
+
+
+def _doubts(v: Registers) -> list[str]:
+    doubts = v.t.unread(("w", "r"))
+    if len(v.repeated):
+        doubts.append(
+            f"{len(v.repeated)} keys had a value written twice, the first is "
+            f"{v.t.name(int(v.repeated[0]))}: whose it was cannot be told"
+        )
+    if len(v.unlike):
+        at = int(v.t.begin[v.t.txn[v.unlike[0]]])
+        doubts.append(f"{len(v.unlike)} reads gave no single value, the first is of op {at}")
+    return doubts
+
+
+class _Words(Words):
+    """Words for registers."""
+
+    def __init__(self, v: Registers, *txns: int) -> None:
+        super().__init__(v.t, v.index, txns)
+        self.v = v
+
+    def value(self, version: int) -> str:
+        return self.t.value(int(self.v.v_value[version]))
+
+    def key(self, version: int) -> str:
+        return self.t.name(int(self.v.v_key[version]))
+
+    def took(self, txn: int) -> str:
+        """Who shows that the transaction took place, where its outcome is unknown."""
+        reader = self.v.proof(txn)
+        return "" if reader < 0 else f" (it took place: {self.name(reader)} read it)"
+
+
+# -- one read ------------------------------------------------------------------------------------
+
+
+def _internal(v: Registers) -> Cases:
+    """What a transaction knows of a key is what it read or wrote last; and what it will write."""
+    version = v.version_of_mop
+    before = v.t.before[v.r_mop]
+    known = before >= 0
+    bad = np.zeros(len(v.r_mop), np.bool_)
+    bad[known] = version[before[known]] != v.r_version[known]
+    bad[known] &= version[before[known]] >= 0
+    write = v.wrote[v.r_version]
+    mine = write >= 0
+    mine[mine] = v.w_txn[write[mine]] == v.r_txn[mine]
+    bad[mine] |= v.w_mop[write[mine]] > v.r_mop[mine]
+    reads = np.flatnonzero(bad & v.usable[v.r_key])
+
+    def make(number: int) -> Finding:
+        read = int(reads[number])
+        words = _Words(v, int(v.r_txn[read]))
+        at = int(v.r_version[read])
+        value, key = words.value(at), words.key(at)
+        because = [
+            f"T1 read {value} of {key}",
+            "however, that is not what T1 itself had read or written last, or it is what T1 wrote "
+            "only later: a contradiction",
+        ]
+        claim = f"a transaction read {value} of {key} against what it knew"
+        return words.finding("internal", claim, because, key=int(v.r_key[read]))
+
+    return Cases(len(reads), make)
+
+
+def _first_reads(v: Registers, wanted: Ints) -> Ints:
+    """Of the versions read by these reads, the first read of each."""
+    _, first = np.unique(v.r_version[wanted], return_index=True)
+    return wanted[first]
+
+
+def _aborted(v: Registers) -> Cases:
+    write = v.wrote[v.r_version]
+    bad = write >= 0
+    bad[bad] = v.t.status[v.w_txn[write[bad]]] == FAIL
+    reads = _first_reads(v, np.flatnonzero(bad))
+
+    def make(number: int) -> Finding:
+        read = int(reads[number])
+        at = int(v.r_version[read])
+        words = _Words(v, int(v.w_txn[v.wrote[at]]), int(v.r_txn[read]))
+        value, key = words.value(at), words.key(at)
+        because = [
+            f"T1 wrote {value} to {key} and failed: it did not take place",
+            f"however, T2 read {value} of it: a contradiction",
+        ]
+        claim = f"{value} of {key} was read although its transaction had failed"
+        return words.finding("G1a", claim, because, key=int(v.r_key[read]))
+
+    return Cases(len(reads), make)
+
+
+def _intermediate(v: Registers) -> Cases:
+    write = v.wrote[v.r_version]
+    bad = (write >= 0) & v.usable[v.r_key]
+    at = write[bad]
+    status = v.t.status[v.w_txn[at]]
+    bad[bad] = ~v.final[at] & (v.w_txn[at] != v.r_txn[bad]) & (status != FAIL)
+    reads = np.flatnonzero(bad)
+
+    def make(number: int) -> Finding:
+        read = int(reads[number])
+        at = int(v.r_version[read])
+        words = _Words(v, int(v.w_txn[v.wrote[at]]), int(v.r_txn[read]))
+        value, key = words.value(at), words.key(at)
+        because = [
+            f"T1 wrote {value} to {key}, and went on to write it again",
+            f"however, T2 read {value} of it: a contradiction",
+        ]
+        claim = f"{value} of {key} was read in the middle of a transaction"
+        return words.finding("G1b", claim, because, key=int(v.r_key[read]))
+
+    return Cases(len(reads), make)
+
+
+def _phantoms(v: Registers) -> Cases:
+    bad = (v.wrote[v.r_version] < 0) & (v.r_version >= len(v.t.keys))
+    reads = _first_reads(v, np.flatnonzero(bad))
+
+    def make(number: int) -> Finding:
+        read = int(reads[number])
+        words = _Words(v, int(v.r_txn[read]))
+        at = int(v.r_version[read])
+        value, key = words.value(at), words.key(at)
+        because = [
+            f"T1 read {value} of {key}",
+            f"however, nobody ever wrote {value} to it: a contradiction",
+        ]
+        claim = f"{value} of {key} was read, and nobody had written it"
+        return words.finding("phantom", claim, because, key=int(v.r_key[read]))
+
+    return Cases(len(reads), make)
+
+
+# -- two transactions ----------------------------------------------------------------------------
+
+
+def _lost_updates(v: Registers) -> Cases:
+    reads = np.flatnonzero(v.outer & v.later[v.r_mop] & v.usable[v.r_key])
+    order = np.argsort(v.r_version[reads], kind="stable")
+    reads = reads[order]
+    version = v.r_version[reads]
+    cuts = np.flatnonzero(version[1:] != version[:-1]) + 1
+    starts = np.r_[0, cuts][: len(reads)]
+    starts = starts[np.diff(np.r_[starts, len(reads)]) > 1]
+
+    def make(number: int) -> Finding:
+        one, other = reads[starts[number] : starts[number] + 2].tolist()
+        words = _Words(v, int(v.r_txn[one]), int(v.r_txn[other]))
+        at = int(v.r_version[one])
+        value, key = words.value(at), words.key(at)
+        because = [
+            f"T1 and T2 both read {value} of {key}, and then wrote it",
+            "however, whichever came second would have read what the first had written: "
+            "a contradiction",
+        ]
+        claim = f"two transactions read {value} of {key} and wrote it"
+        return words.finding("lost-update", claim, because, key=int(v.r_key[one]))
+
+    return Cases(len(starts), make)
+
+
+def _cyclic_versions(v: Registers) -> Cases:
+    def make(number: int) -> Finding:
+        key = int(v.cyclic[number])
+        words = _Words(v)
+        because = [
+            f"{words.value(one)} < {words.value(other)}, {_rule(words, one, kind, other)}"
+            for one, kind, other in _circle(v, key)
+        ]
+        because[-1] = f"however, {because[-1]}: a contradiction"
+        claim = f"the versions of {v.t.name(key)} come in no order"
+        return words.finding("cyclic-versions", claim, because, key=key)
+
+    return Cases(len(v.cyclic), make)
+
+
+def _circle(v: Registers, key: int) -> list[tuple[int, int, int]]:
+    """A shortest circle of versions of the key: (version, rule, version)."""
+    at = np.flatnonzero(v.v_key[v.ruled.source] == key)
+    edges = v.ruled.take(at)
+    after: dict[int, list[tuple[int, int]]] = {}
+    for one, kind, other in zip(
+        edges.source.tolist(), edges.kind.tolist(), edges.target.tolist(), strict=True
+    ):
+        after.setdefault(one, []).append((kind, other))
+    best: list[tuple[int, int, int]] = []
+    for start in after:
+        came: dict[int, tuple[int, int]] = {}
+        queue = deque([start])
+        while queue and start not in came:
+            node = queue.popleft()
+            for kind, other in after.get(node, ()):
+                if other not in came:
+                    came[other] = (node, kind)
+                    queue.append(other)
+        if start not in came:
+            continue
+        way: list[tuple[int, int, int]] = []
+        node = start
+        while not way or node != start:
+            before, kind = came[node]
+            way.append((before, kind, node))
+            node = before
+        if not best or len(way) < len(best):
+            best = way[::-1]
+    return best
+
+
+_DETECT: dict[str, Callable[[Registers], Cases]] = {
+    "phantom": _phantoms,
+    "cyclic-versions": _cyclic_versions,
+    "G1a": _aborted,
+    "G1b": _intermediate,
+    "internal": _internal,
+    "lost-update": _lost_updates,
+}
+
+ANOMALIES = (*_DETECT, *cycles.ANOMALIES)
+
+
+# -- cycles --------------------------------------------------------------------------------------
+
+
+def _cycles(v: Registers) -> dict[str, Cases]:
+    edges, free = v.edges()
+
+    def words(txns: tuple[int, ...]) -> _Words:
+        return _Words(v, *txns)
+
+    def why(words: _Words, source: int, kind: int, target: int) -> str:
+        return _why_wr(words, source, target) if kind == WR else _why(words, source, kind, target)
+
+    return cycle_cases(v.t, v.committed, edges, free, words, why)
+
+
+def _why_wr(words: _Words, source: int, target: int) -> str:
+    v = words.v
+    for read in v.reads_of(target):
+        at = int(v.r_version[read])
+        if v.outer[read] and v.writer[at] == source:
+            return (
+                f"{words.name(source)} wrote {words.value(at)} to {words.key(at)}, "
+                f"and {words.name(target)} read it"
+            )
+    raise AssertionError("a wr edge has a reason")
+
+
+def _why(words: _Words, source: int, kind: int, target: int) -> str:
+    """Of ww and rw: by a rule that puts two versions in order."""
+    v = words.v
+    if kind == WW:
+        mine = {int(v.w_version[write]) for write in v.writes_of(source)}
+    else:
+        assert kind == RW
+        mine = {int(v.r_version[read]) for read in v.reads_of(source) if v.outer[read]}
+    for write in v.writes_of(target):
+        after = int(v.w_version[write])
+        for edge in np.flatnonzero(v.order.target == after).tolist():
+            before = int(v.order.source[edge])
+            if before in mine:
+                rule = _rule(words, before, int(v.order.kind[edge]), after)
+                did = "wrote" if kind == WW else "read"
+                one = f"{words.name(source)} {did} {words.value(before)} of {words.key(before)}"
+                other = f"{words.name(target)} wrote {words.value(after)}"
+                return f"{one}, and {other}, which is later{words.took(target)}, {rule}"
+    raise AssertionError("an edge has a reason")
+
+
+def _rule(words: _Words, before: int, kind: int, after: int) -> str:
+    """Why a version comes before another; names who shows it."""
+    v = words.v
+    one, other = words.value(before), words.value(after)
+    if kind == INITIAL:
+        return f"because null comes first, and {words.name(int(v.writer[after]))} wrote {other}"
+    if kind in (OWN, WFR):
+        did = "wrote" if kind == OWN else "read"
+        return f"because {words.name(int(v.writer[after]))} {did} {one} and then wrote {other}"
+    _, txn, first, last = v.touches
+    ends = txn[np.flatnonzero(last == before)]
+    begins = txn[np.flatnonzero(first == after)]
+    if kind == SEQUENTIAL:
+        for end in ends.tolist():
+            process = v.t.process[end]
+            later = begins[(v.t.process[begins] == process) & (begins > end)]
+            if len(later):
+                names = f"{words.name(end)}, and then {words.name(int(later[0]))}"
+                return f"because process {process} did {names}, who met them in this order"
+        raise AssertionError("a sequential order has a reason")
+    done = ends[v.t.status[ends] == OK]
+    end = int(done[np.argmin(v.t.end[done])])
+    begin = int(begins[np.argmax(v.t.begin[begins])])
+    return (
+        f"because {words.name(end)}, who met {one}, had ended before {words.name(begin)} began, "
+        f"who met {other}"
+    )
