@@ -54,6 +54,7 @@ FORBIDDEN: Mapping[str, str] = {
     "nonlinearizable": "each operation takes effect at one moment between its call and its return",
     "stale-read": "a value that was replaced before a read began is not read any more",
     "future-read": "nothing is returned before somebody began to bring it about",
+    "nonmonotonic-read": "what only grows is not less in a later read than in an earlier one",
     "reordered": "a queue's values come out in the order in which they were put in",
     "skipped": "a queue's value comes out before one that was put in after it",
     "false-empty": "a queue is empty only while nothing is inside",
@@ -247,10 +248,10 @@ PROMISES: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
         "wfr-keys": _flag,
     },
     "queue": {"model": _choice("fifo", "unordered"), "configurations": _number},
-    **dict.fromkeys(
-        ("register", "multi-register", "set", "stack", "counter", "lock"),
-        {"configurations": _number},
-    ),
+    **{
+        name: {"configurations": _number}
+        for name in ("register", "multi-register", "set", "stack", "counter", "lock")
+    },
 }
 """By workload: the options that its promises depend on, and how their text is read."""
 

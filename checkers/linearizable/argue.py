@@ -9,14 +9,15 @@ nowhere.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from checkers.linearizable.models import UNKNOWN, Model
 from checkers.linearizable.search import NEVER, Call, search
 from harness.history import History
-from harness.verdict import Finding
+from harness.verdict import EXAMPLES_MAX, Finding, Verdict
 
 EFFORT = 3_000_000
 """Events and configurations that all attempts at one argument may cost: about 10 s."""
@@ -188,3 +189,34 @@ class Smaller:
         answer = search(part, self.model, budget=max(self.effort, 0))
         self.effort -= answer.configurations
         return answer.linearizable is False
+
+
+@dataclass(slots=True)
+class Argued:
+    """All that a monitor finds, counted, of which some is argued."""
+
+    history: History
+    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    argued: list[Finding] = field(default_factory=list)
+
+    def add(
+        self, anomaly: str, key: Any, claim: str, because: Sequence[str], calls: Sequence[Call]
+    ) -> None:
+        self.counts[anomaly] += 1
+        if self.counts[anomaly] > EXAMPLES_MAX:
+            return
+        whole = witness(self.history, calls)
+        time = self.history.time
+        self.argued.append(
+            Finding(
+                anomaly=anomaly,
+                claim=claim if key is None else f"key {key}: {claim}",
+                because=tuple(because),
+                witness=whole,
+                key=key,
+                span=(int(time[whole[0]]), int(time[whole[-1]])),
+            )
+        )
+
+    def verdict(self, doubts: Sequence[str]) -> Verdict:
+        return Verdict.of(self.argued, counts=dict(self.counts), doubts=doubts)

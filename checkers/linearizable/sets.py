@@ -27,17 +27,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from checkers import linearizable
-from checkers.linearizable.argue import witness, words
+from checkers.linearizable.argue import Argued, words
 from checkers.linearizable.calls import failed, objects
 from checkers.linearizable.models import Set
 from checkers.linearizable.search import NEVER, Call
 from harness.guarantees import Contract
 from harness.history import History
-from harness.verdict import EXAMPLES_MAX, Finding, Verdict
+from harness.verdict import Verdict
 
 ANOMALIES = (
     *("stale-read", "incomparable-reads", "future-read", "phantom", "G1a"),
@@ -50,7 +50,7 @@ def check(history: History, contract: Contract) -> Verdict:
     model = Set()
     found = objects(history, model)
     refused = failed(history, model)
-    findings = Findings(history)
+    findings = Argued(history)
     searched = set()
     for key, calls in found.calls.items():
         adds = [call for call in calls if call.f == "add"]
@@ -66,37 +66,6 @@ def check(history: History, contract: Contract) -> Verdict:
 
 
 @dataclass(slots=True)
-class Findings:
-    """All that is found, of which some is argued."""
-
-    history: History
-    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    argued: list[Finding] = field(default_factory=list)
-
-    def add(
-        self, anomaly: str, key: Any, claim: str, because: Sequence[str], calls: Sequence[Call]
-    ) -> None:
-        self.counts[anomaly] += 1
-        if self.counts[anomaly] > EXAMPLES_MAX:
-            return
-        whole = witness(self.history, calls)
-        time = self.history.time
-        self.argued.append(
-            Finding(
-                anomaly=anomaly,
-                claim=claim if key is None else f"key {key}: {claim}",
-                because=tuple(because),
-                witness=whole,
-                key=key,
-                span=(int(time[whole[0]]), int(time[whole[-1]])),
-            )
-        )
-
-    def verdict(self, doubts: Sequence[str]) -> Verdict:
-        return Verdict.of(self.argued, counts=dict(self.counts), doubts=doubts)
-
-
-@dataclass(slots=True)
 class _Block:
     """What stands together: adds that a read was the first to have, then all reads that have just
     these. The last one has the adds that nobody read."""
@@ -109,7 +78,7 @@ class _One:
     """One set."""
 
     def __init__(
-        self, found: Findings, key: Any, calls: Sequence[Call], refused: Sequence[Call]
+        self, found: Argued, key: Any, calls: Sequence[Call], refused: Sequence[Call]
     ) -> None:
         self.found, self.key = found, key
         self.adds = {call.asked: call for call in calls if call.f == "add"}

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from checkers.linearizable import queue, register
+from checkers.linearizable import counter, queue, register
 from harness.checker import Check
 from harness.guarantees import Contract
 from harness.history import History
@@ -153,6 +153,21 @@ def cas_registers() -> tuple[Draw, Apply]:
     return draw, apply
 
 
+def counters() -> tuple[Draw, Apply]:
+    """A counter that is incremented by one."""
+    count = 0
+
+    def draw(rng: random.Random, number: int) -> tuple[str, Any]:
+        return rng.choice(["increment", "read"]), None
+
+    def apply(f: str, asked: Any) -> Any:
+        nonlocal count
+        count += f == "increment"
+        return count if f == "read" else asked
+
+    return draw, apply
+
+
 class Refused(Exception):
     """The operation did not take effect."""
 
@@ -193,6 +208,11 @@ def test_queue() -> None:
 def test_queue_with_one_value_that_passed_others() -> None:
     history = History.of(timed(*queues(flawed=True), OPERATIONS, doubtful=0))
     assert set(measured("FIFO queue, flawed", history, queue.check).counts) == {"reordered"}
+
+
+def test_counter() -> None:
+    history = History.of(timed(*counters(), OPERATIONS))
+    assert measured("counter", history, counter.check).outcome.json is True
 
 
 @pytest.mark.parametrize("flaws", [0, 1])

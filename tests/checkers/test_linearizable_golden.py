@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from checkers.linearizable import queue, register, sets
+from checkers.linearizable import counter, queue, register, sets
 from harness import catalog, cli
 from harness.guarantees import derive
 from harness.history import History
@@ -27,7 +27,12 @@ def test_a_golden_history_has_the_verdict_that_is_written_beside_it(one: Golden)
 
 @pytest.mark.parametrize(
     ("name", "anomalies"),
-    [("register", register.ANOMALIES), ("queue", queue.ANOMALIES), ("set", sets.ANOMALIES)],
+    [
+        ("register", register.ANOMALIES),
+        ("queue", queue.ANOMALIES),
+        ("set", sets.ANOMALIES),
+        ("counter", counter.ANOMALIES),
+    ],
 )
 def test_every_anomaly_has_a_golden_history(name: str, anomalies: tuple[str, ...]) -> None:
     assert {found for one in golden(name) for found in one.anomalies} == set(anomalies)
