@@ -276,7 +276,7 @@ class _Search:
                     best = way
             assert best is not None, "an edge within a component closes a cycle"
             self._tell(anomaly, best)
-            self.left[closing] = False
+            self._leave(closing)
 
     def _single(self, anomaly: str, base: Bools) -> None:
         """Cycles of one rw; the base has none."""
@@ -297,7 +297,7 @@ class _Search:
                     best = way
             if best is not None:
                 self._tell(anomaly, best)
-                self.left[closing] = False
+                self._leave(np.array(closing))
 
     def _nonadjacent(self, anomaly: str, base: Bools) -> None:
         """Walks without two rw in a row: each node twice, as it was reached by rw or not."""
@@ -336,7 +336,12 @@ class _Search:
                     best = way
             if best is not None:
                 self._tell(anomaly, [int(number[one]) for one in best])
-            self.left[number[closing]] = False
+            self._leave(number[closing])
+
+    def _leave(self, closing: NDArray[np.int64]) -> None:
+        """Go on without these edges, and without those beside them: they say the same."""
+        pair = self.edges.source.astype(np.int64) * self.size + self.edges.target
+        self.left[np.isin(pair, pair[closing])] = False
 
     def _length(self, way: list[int]) -> int:
         return sum(int(self.edges.kind[edge]) != LINK for edge in way)

@@ -243,7 +243,8 @@ def _cyclic_versions(v: Registers) -> Cases:
         key = int(v.cyclic[number])
         words = _Words(v)
         because = [
-            f"{words.value(one)} < {words.value(other)}, {_rule(words, one, kind, other)}"
+            f"{words.value(one)}{_writer(words, one)} < {words.value(other)}, "
+            f"{_rule(words, one, kind, other)}"
             for one, kind, other in _circle(v, key)
         ]
         because[-1] = f"however, {because[-1]}: a contradiction"
@@ -338,11 +339,20 @@ def _why(words: _Words, source: int, kind: int, target: int) -> str:
             before = int(v.order.source[edge])
             if before in mine:
                 rule = _rule(words, before, int(v.order.kind[edge]), after)
-                did = "wrote" if kind == WW else "read"
-                one = f"{words.name(source)} {did} {words.value(before)} of {words.key(before)}"
-                other = f"{words.name(target)} wrote {words.value(after)}"
-                return f"{one}, and {other}, which is later{words.took(target)}, {rule}"
+                value, key = words.value(before), words.key(before)
+                if kind == WW:
+                    one = f"{words.name(source)} wrote {value} to {key}{words.took(source)}"
+                else:
+                    one = f"{words.name(source)} read {value} of {key}{_writer(words, before)}"
+                other = f"{words.name(target)} wrote {words.value(after)}{words.took(target)}"
+                return f"{one}, and {other}, which is later, {rule}"
     raise AssertionError("an edge has a reason")
+
+
+def _writer(words: _Words, version: int) -> str:
+    """Who wrote the version."""
+    writer = int(words.v.writer[version])
+    return "" if writer < 0 else f" (by {words.name(writer)}{words.took(writer)})"
 
 
 def _rule(words: _Words, before: int, kind: int, after: int) -> str:

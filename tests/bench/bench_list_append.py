@@ -43,7 +43,9 @@ from harness.guarantees import derive
 from harness.history import History
 history = History.load(Path(sys.argv[2]), cache=True)
 checker = import_module("checkers." + sys.argv[1])
-contract = derive("append", {}, "strict")
+name = {"list_append": "append", "rw_register": "wr"}[sys.argv[1]]
+options = dict(option.split("=") for option in sys.argv[3:])
+contract = derive(name, options, "strict")
 loaded_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 started = time.perf_counter()
 verdict = checker.check(history, contract)
@@ -80,7 +82,8 @@ def events(txns: int, flaw: bool = False, registers: bool = False) -> Iterator[E
             flaw, last = False, None
         else:
             asked, told = [], []
-            wrote = []
+            wrote: list[int] = []
+            updated: list[int] = []
             for at in rng.choices(range(KEYS), weights, k=rng.randint(1, 4)):
                 key = keys[at]
                 if rng.random() < 0.5:
@@ -92,6 +95,8 @@ def events(txns: int, flaw: bool = False, registers: bool = False) -> Iterator[E
                 told.append([write, key, count[key]])
                 state[key] = count[key] if registers else [*state[key], count[key]]
                 wrote.append(key)
+                if ["r", key, None] in asked:
+                    updated.append(key)
                 if count[key] == APPENDS_MAX:
                     keys[at] = fresh
                     state[fresh], count[fresh] = None if registers else [], 0
@@ -102,15 +107,21 @@ def events(txns: int, flaw: bool = False, registers: bool = False) -> Iterator[E
                 names[lane] += CLIENTS
             else:
                 flying.append((lane, (Kind.OK, names[lane], told)))
-            pair = list(dict.fromkeys(wrote))
-            both = len(pair) > 1 and len(wrote) == len(pair)
-            last = (pair[0], pair[1]) if both and flying[-1][1][0] is Kind.OK else None
+            took = flying[-1][1][0] is Kind.OK
+            last = _both(wrote, updated if registers else wrote) if took else None
         if len(flying) > CLIENTS // 2:
             lane, done = flying.pop(rng.randrange(CLIENTS // 2))
             yield done
             free.append(lane)
     for _, done in flying:
         yield done
+
+
+def _both(wrote: list[int], updated: list[int]) -> tuple[int, int] | None:
+    """Two keys that a transaction wrote once each, the second of which it also read before."""
+    once = [key for key in wrote if wrote.count(key) == 1]
+    found = [(one, other) for other in once if other in updated for one in once if one != other]
+    return found[0] if found else None
 
 
 def recorded(path: Path, txns: int, *, flaw: bool = False, registers: bool = False) -> Path:
@@ -123,11 +134,11 @@ def recorded(path: Path, txns: int, *, flaw: bool = False, registers: bool = Fal
     return path
 
 
-def checked(path: Path, checker: str = "list_append") -> dict[str, Any]:
+def checked(path: Path, checker: str = "list_append", *options: str) -> dict[str, Any]:
     found = []
     for _ in range(3):
         done = subprocess.run(
-            [sys.executable, "-c", CHECK, checker, str(path)],
+            [sys.executable, "-c", CHECK, checker, str(path), *options],
             capture_output=True,
             text=True,
             check=True,
