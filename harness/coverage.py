@@ -136,6 +136,8 @@ def coverage(history: History, reads: frozenset[str] = frozenset()) -> Coverage:
     skipped = _skipped(history)
     system = _system(history)
     acknowledged = {name: len(of.begins) for name, of in times.by_fate.items()}
+    # A transaction counts as a write, and may read as well.
+    acknowledged["looked"] = len(history.select(f="txn", type=Kind.OK)) or acknowledged["read"]
     nothing = not acknowledged["write"] and not acknowledged["read"]
     warnings = _warnings(faults, skipped, system, acknowledged, _nemesis(history))
     counted = _operations(history, phases)
@@ -272,7 +274,7 @@ def _warnings(
     warnings = []
     if not acknowledged["write"]:
         warnings.append("no write was acknowledged, so nothing could be lost")
-    if not acknowledged["read"]:
+    if not acknowledged["looked"]:
         warnings.append("no read was acknowledged, so nobody looked")
     planned = [exposure for exposure in faults if exposure.spell.kind != "crash"]
     if nemesis is not None and not planned:
