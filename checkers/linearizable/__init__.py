@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from checkers.linearizable.argue import finding, words
+from checkers.linearizable.argue import finding, from_nowhere, words
 from checkers.linearizable.calls import Objects, are_keyed, begins, objects
 from checkers.linearizable.models import (
     Counter,
@@ -44,9 +44,12 @@ def judge(
     keys: set[Any] | None = None,
     budget: int = CONFIGURATIONS,
 ) -> Verdict:
-    """Search for an order of each object, or of those with these keys."""
+    """Search for an order of each object, or of those with these keys; they share the budget."""
     found = objects(history, model, keys)
-    answers = {key: search(calls, model, budget) for key, calls in found.calls.items()}
+    answers = {}
+    for key, calls in found.calls.items():
+        answers[key] = _answer(calls, model, max(budget, SHARE_MIN))
+        budget -= answers[key].configurations
     wrong = [key for key, answer in answers.items() if answer.linearizable is False]
     return Verdict.of(
         _findings(history, model, found, answers, wrong[:EXAMPLES_MAX]),
@@ -57,6 +60,15 @@ def judge(
             "configurations": sum(answer.configurations for answer in answers.values()),
         },
     )
+
+
+def _answer(calls: list[Call], model: Model, budget: int) -> Answer:
+    nowhere = from_nowhere(calls, model)
+    return search(calls, model, budget) if nowhere is None else Answer(False, (), nowhere, 0)
+
+
+SHARE_MIN = 2_000
+"""Configurations that each key gets, even where others have used up the budget."""
 
 
 def model_of(name: str, contract: Contract) -> Model | None:
@@ -137,11 +149,9 @@ def _given_up(calls: Mapping[Any, list[Call]], answers: Mapping[Any, Answer]) ->
     for key, answer in answers.items():
         if answer.linearizable is None:
             whose = "" if key is None else f" of {key!r}"
-            last = f", the last of them op {calls[key][answer.order[-1]].begin}" * bool(
-                answer.order
-            )
+            order = [calls[key][number] for number in answer.order]
+            last = f", the last of them op {order[-1].begin}" if order else ""
             yield (
                 f"the search for an order{whose} was given up after {answer.configurations} "
-                f"configurations: {len(answer.order)} of {len(calls[key])} operations were "
-                f"placed{last}"
+                f"configurations: {len(order)} of {len(calls[key])} operations were placed{last}"
             )

@@ -19,8 +19,8 @@ from checkers.linearizable.search import NEVER, Call, search
 from harness.history import History
 from harness.verdict import EXAMPLES_MAX, Finding, Verdict
 
-EFFORT = 3_000_000
-"""Events and configurations that all attempts at one argument may cost: about 10 s."""
+EFFORT = 1_000_000
+"""Events and configurations that all attempts at one argument may cost: a few seconds."""
 
 PLACED_MAX = 8
 """How many operations of an order the words show."""
@@ -109,6 +109,23 @@ def _operations(count: int) -> str:
     return "this operation" if count == 1 else f"these {count} operations"
 
 
+def from_nowhere(calls: Sequence[Call], model: Model) -> int | None:
+    """The first call to end, by number, of which nobody had begun to make what it needs."""
+    if model.every_maker:
+        return None
+    made: dict[Any, int] = {}
+    for call in calls:
+        for token in model.makes(call.f, call.asked):
+            made[token] = min(made.get(token, NEVER), call.begin)
+    orphans = (
+        (call.end, number)
+        for number, call in enumerate(calls)
+        if call.known
+        and any(made.get(token, NEVER) > call.end for token in model.needs(call.f, call.told))
+    )
+    return min(orphans, default=(0, None))[1]
+
+
 class Smaller:
     """Looks for the least calls that still have no order, the others forgotten."""
 
@@ -132,6 +149,8 @@ class Smaller:
 
     def least(self) -> list[int]:
         """Numbers of the calls that are kept, ascending."""
+        if from_nowhere([self.calls[number] for number in self.there], self.model) is not None:
+            return [self.stuck]
         kept, before = self._latest(), set[int]()
         while kept != before and self.effort > 0:  # what needed another may be gone by now
             before = kept

@@ -23,7 +23,7 @@ from harness.columns import PAIR
 from harness.history import History
 from harness.op import KINDS, Kind
 
-OK, FAIL = KINDS.index(Kind.OK), KINDS.index(Kind.FAIL)
+INVOKE, OK, FAIL = (KINDS.index(kind) for kind in (Kind.INVOKE, Kind.OK, Kind.FAIL))
 
 
 @dataclass(slots=True)

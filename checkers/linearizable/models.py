@@ -75,8 +75,9 @@ class Model(Protocol):
         ...
 
     def needs(self, f: str, told: Any) -> Iterable[Hashable]:
-        """What some operation must have made for this outcome. An argument that keeps the outcome
-        and not its origin would speak of a value from nowhere."""
+        """What some operation must have made for this outcome: without it, or where it began later,
+        there is no order. An argument that keeps the outcome and not its origin would speak of a
+        value from nowhere. (With `every_maker`, what there is of it counts, were it nothing.)"""
         ...
 
 
@@ -126,9 +127,8 @@ class Register(_Model):
         return (asked[1],) if f == "cas" else (asked,)
 
     def needs(self, f: str, told: Any) -> Iterable[Hashable]:
-        if f == "write" or told is None:
-            return ()
-        return (told[0],) if f == "cas" else (told,)
+        needed = told[0] if f == "cas" else told
+        return () if f == "write" or needed is None else (needed,)
 
 
 class _Container(_Model):

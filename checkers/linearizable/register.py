@@ -37,6 +37,7 @@ import numpy as np
 from checkers import linearizable
 from checkers.linearizable import values as columns
 from checkers.linearizable.argue import witness, words
+from checkers.linearizable.calls import FAIL
 from checkers.linearizable.models import Register
 from checkers.linearizable.values import Bools, Ints, Ops
 from harness.columns import NULL
@@ -61,7 +62,9 @@ def check(history: History, contract: Contract) -> Verdict:
         return linearizable.judge(history, model, budget=linearizable.budget(contract))
     blocks = Blocks.of(history, read, write, failed)
     searched = _ambiguous(history, blocks, keyed)
-    clear = ~np.isin(blocks.key, searched)
+    clear = np.ones(len(blocks.key), np.bool_)
+    if len(searched):
+        clear = ~np.isin(blocks.key, searched)
     verdict = _Findings(history, blocks, keyed, clear).verdict()
     if not len(searched):
         return verdict
@@ -149,8 +152,9 @@ def _ambiguous(history: History, blocks: Blocks, keyed: bool) -> Ints:
 
 def _swapped(history: History, keyed: bool) -> Ints:
     """Codes of the keys that somebody may have changed by cas."""
-    ops = linearizable.begins(history, Register())
-    ops = ops[history.f[ops] == history.code("cas")]
+    ops = columns.begins(history, "cas")
+    pair = history.pair[ops]
+    ops = ops[(pair < 0) | (history.type[pair] != FAIL)]
     if not keyed:
         return np.full(min(len(ops), 1), NULL, np.int64)
     keys = {value[0] for at in ops.tolist() if isinstance(value := history.values.get(at), list)}

@@ -35,8 +35,9 @@ from checkers.linearizable.models import Model
 NEVER: Final = 2**62
 """The end of a call that has none."""
 
-CONFIGURATIONS: Final = 1_000_000
-"""How many configurations are tried and kept, beyond a few for each call: about 10 s, 300 MB."""
+CONFIGURATIONS: Final = 400_000
+"""How many configurations are tried or wait to be, beyond a few for each call: 10 to 20 s, and some
+hundred MB, whatever the object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ class _Search:
                 continue
             seen.add((at, done, state))
             tried += 1
-            if tried > budget:
+            if tried + len(stack) > budget:
                 return Answer(None, _listed(best), None, tried)
             self._go_to(at)
             stack.extend(self._choices(at, done, state, chain))

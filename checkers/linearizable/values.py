@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers.linearizable.calls import FAIL, OK
+from checkers.linearizable.calls import FAIL, INVOKE, OK
 from checkers.linearizable.models import UNKNOWN, frozen
 from checkers.linearizable.search import NEVER, Call
 from harness.columns import NONE, NULL, PAIR, SCALAR
 from harness.history import History
-from harness.op import Kind
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -47,7 +46,7 @@ class Ops:
 
 def asked(history: History, f: str, keyed: bool, *, failed: bool = False) -> Ops | None:
     """Operations by what they asked: those that happened or may have, or those that failed."""
-    begin = _begins(history, f)
+    begin = begins(history, f)
     pair = history.pair[begin]
     wrong = (pair >= 0) & (history.type[pair] == FAIL)
     begin, pair = begin[wrong == failed], pair[wrong == failed]
@@ -57,7 +56,7 @@ def asked(history: History, f: str, keyed: bool, *, failed: bool = False) -> Ops
 
 def told(history: History, f: str, keyed: bool) -> Ops | None:
     """Operations by what they told: those that returned."""
-    begin = _begins(history, f)
+    begin = begins(history, f)
     pair = history.pair[begin]
     fine = (pair >= 0) & (history.type[pair] == OK)
     end = pair[fine].astype(np.int64)
@@ -66,15 +65,17 @@ def told(history: History, f: str, keyed: bool) -> Ops | None:
 
 def in_doubt(history: History, f: str, keyed: bool) -> Ops | None:
     """Operations of which nobody knows whether they happened, by what they asked."""
-    begin = _begins(history, f)
+    begin = begins(history, f)
     pair = history.pair[begin]
-    begin = begin[(pair < 0) | ~np.isin(history.type[pair], (OK, FAIL))]
+    kind = history.type[pair]
+    begin = begin[(pair < 0) | ((kind != OK) & (kind != FAIL))]
     return _ops(history, begin, np.full(len(begin), len(history), np.int64), begin, keyed)
 
 
-def _begins(history: History, f: str) -> Ints:
-    begin = history.select(f=f, type=Kind.INVOKE)
-    return begin[history.process[begin] >= 0]
+def begins(history: History, f: str) -> Ints:
+    """Positions of the clients' invocations."""
+    invoked = (history.f == history.code(f)) & (history.type == INVOKE) & (history.process >= 0)
+    return np.flatnonzero(invoked)
 
 
 def _ops(history: History, begin: Ints, end: Ints, at: Ints, keyed: bool) -> Ops | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from checkers import linearizable
@@ -15,6 +16,7 @@ from checkers.linearizable.search import Call, search
 from harness.checker import Check
 from harness.guarantees import derive
 from harness.history import History
+from harness.op import Op
 from harness.timeline import parse
 from harness.verdict import Outcome
 from tests.checkers.oracle_linear import Asks, histories, history_of, legal, respects_time
@@ -229,3 +231,38 @@ def test_out_of_budget_is_a_doubt_that_says_how_far_it_came() -> None:
     verdict = linearizable.judge(history_of([*calls, *reads]), Register(), budget=10)
     assert verdict.outcome is Outcome.UNKNOWN
     assert "given up after" in verdict.doubts[0] and "were placed" in verdict.doubts[0]
+
+
+def test_a_search_that_places_nothing_is_given_up_like_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(linearizable, "SHARE_MIN", -80)
+    writes = [Call(n, "write", n % 7, n % 7, n, 100 + n) for n in range(20)]
+    verdict = linearizable.judge(
+        history_of([*writes, Call(99, "read", None, 6, 50, 51)]), Register(), budget=-80
+    )
+    assert verdict.outcome is Outcome.UNKNOWN
+    assert verdict.doubts[0].endswith("0 of 21 operations were placed")
+
+
+def test_a_value_from_nowhere_needs_no_search() -> None:
+    swaps = [Call(n, "cas", (n, n + 1), (n, n + 1), n, 200 + n) for n in range(40)]
+    writes = [Call(100 + n, "write", n, n, 100 + n, 300 + n) for n in range(40)]
+    read = Call(999, "read", None, 77, 150, 151)
+    verdict = linearizable.judge(history_of([*swaps, *writes, read]), Register())
+    (finding,) = verdict.findings
+    assert finding.claim == "no order is legal for this operation: read -> 77"
+
+
+def test_keys_share_the_budget() -> None:
+    together = [Call(n, "write", n % 7, n % 7, n, 100 + n) for n in range(40)]
+    reads = [Call(99 + n, "read", None, v, 200 + 2 * n, 201 + 2 * n) for n, v in enumerate((1, 2))]
+    one = list(history_of([*together, *reads], key=1))
+    other = [op_of_other_key(op) for op in history_of([*together, *reads], key=2)]
+    verdict = linearizable.judge(History.of([*one, *other]), Register(), budget=3_000)
+    assert verdict.outcome is Outcome.UNKNOWN and len(verdict.doubts) == 2
+    assert verdict.stats["configurations"] < 3_000 + linearizable.SHARE_MIN + 1_000
+
+
+def op_of_other_key(op: Op) -> Op:
+    return msgspec.structs.replace(op, process=int(op.process) + 1_000)
