@@ -55,6 +55,12 @@ VARIANTS: tuple[tuple[str, int | None], ...] = (
 )
 ANOMALIES = tuple(name + suffix for suffix, _ in VARIANTS for name in CLASSES)
 
+LONG = 12
+"""Transactions of a cycle from which on a shorter one is told besides, if time gives one."""
+
+_BACK = {WW: "G0", WR: "G1c", RW: "G-single"}
+"""What an edge that goes back in time is."""
+
 WORK_MAX = 2_000_000
 """Edges that are followed in a component for a shorter cycle, once there is one."""
 
@@ -189,7 +195,12 @@ def _edges(found: list[tuple[int, int, int]]) -> Edges:
 
 
 def cycles(
-    edges: Edges, process: Edges, realtime: Edges, begin: NDArray[np.int64], nodes: int
+    edges: Edges,
+    process: Edges,
+    realtime: Edges,
+    begin: NDArray[np.int64],
+    end: NDArray[np.int64],
+    nodes: int,
 ) -> list[Cycle]:
     """The shortest cycle of each class in each component, the gravest class first.
 
@@ -197,6 +208,7 @@ def cycles(
         edges: ww, wr, rw, and links of nodes that are no transactions.
         process, realtime: the latter implies the former.
         begin: when each transaction began: nodes from `len(begin)` on are no transactions.
+        end: when it ended; -1 is never.
     """
     every = Edges.joined([edges, realtime])
     inside = components(every, nodes)[1]
@@ -210,7 +222,22 @@ def cycles(
     number = np.cumsum(known, dtype=np.int32) - 1
     every = Edges.joined([every, process])
     small = Edges(number[every.source], number[every.target], every.kind)
-    return _Search(small, alive, begin).run()
+    found = _Search(small, alive, begin).run()
+    return [*found, *_shortcuts(found, begin, end)]
+
+
+def _shortcuts(
+    found: list[Cycle], begin: NDArray[np.int64], end: NDArray[np.int64]
+) -> Iterator[Cycle]:
+    """A long way round says little to a reader. Where one of its edges goes back in time, two
+    transactions and the order of time say as much against the strictest models."""
+    for cycle in found:
+        if len(cycle.txns) <= LONG:
+            continue
+        for source, kind, target in cycle.steps():
+            if kind in _BACK and 0 <= end[target] < begin[source]:
+                yield Cycle(f"{_BACK[kind]}-realtime", (source, target), (kind, REALTIME))
+                break
 
 
 def components(edges: Edges, nodes: int) -> tuple[Nodes, Bools]:

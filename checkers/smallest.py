@@ -19,7 +19,7 @@ from harness.verdict import Finding
 Find = Callable[[History, Ints], Iterable[Finding]]
 """All findings of a history whose events have these indices in another one."""
 
-WITNESS_MAX = 200
+WITNESS_MAX = 40
 """Operations of a witness up to which each is tried without."""
 
 
@@ -41,14 +41,16 @@ def smallest(history: History, finding: Finding, find: Find) -> Finding:
         return finding
     if len(groups) > WITNESS_MAX:
         return best
-    tried = 0
-    while tried < len(groups):
-        rest = groups[:tried] + groups[tried + 1 :]
-        less = shown(rest) if rest else None
-        if less is None:
-            tried += 1
-        else:
-            groups, best, tried = rest, less, 0
+    before = len(groups) + 1
+    while len(groups) < before:  # what was needed may be idle once others are gone
+        before, tried = len(groups), 0
+        while tried < len(groups):
+            rest = groups[:tried] + groups[tried + 1 :]
+            less = shown(rest) if rest else None
+            if less is None:
+                tried += 1
+            else:
+                groups, best = rest, less
     whole = tuple(sorted(position for group in groups for position in group))
     return replace(best, witness=whole, span=span(history, whole))
 

@@ -35,6 +35,10 @@ CLAIMS = dict(
 )
 
 
+STEPS_MAX = 24
+"""Steps of a cycle that are argued one by one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cases:
     """All cases of an anomaly: how many, and the finding of each, with operations enough."""
@@ -98,6 +102,8 @@ class Words:
         self, anomaly: str, claim: str, because: Sequence[str], *, key: int | None = None
     ) -> Finding:
         told = [f"{name} is {self._who(txn)}" for txn, name in self.names.items()]
+        if len(told) > STEPS_MAX:
+            told[STEPS_MAX:] = [f"… and {len(told) - STEPS_MAX} more"]
         history = self.t.history
         witness = self.t.witness(self.names)
         name = None if key is None else history.values.decode(int(self.t.keys[key]))
@@ -130,11 +136,12 @@ def cycle_cases(
             whoever shows that.
     """
     node = np.flatnonzero(committed)
-    end = np.where(t.status[node] == OK, t.end[node], -1)
+    ended = np.where(t.status == OK, t.end, -1)
+    end = ended[node]
     process = cycles.process_edges(t.process[node], node)
     realtime, nodes = cycles.realtime_edges(t.begin[node], end, node, len(t.history), free)
     found: dict[str, list[Cycle]] = {}
-    for cycle in cycles.cycles(edges, process, realtime, t.begin, nodes):
+    for cycle in cycles.cycles(edges, process, realtime, t.begin, ended, nodes):
         found.setdefault(cycle.anomaly, []).append(cycle)
 
     def cases(some: list[Cycle]) -> Cases:
@@ -155,6 +162,10 @@ def _told(words: W, cycle: Cycle, why: Callable[[W, int, int, int], str]) -> Fin
             said = why(words, source, kind, target)
         because.append(f"{one} < {other}, because {said}")
     because[-1] = f"however, {because[-1]}: a contradiction"
+    if len(because) > STEPS_MAX:
+        left_out = len(because) - STEPS_MAX
+        half = STEPS_MAX // 2
+        because[half:-half] = [f"… and so on, {left_out} times more"]
     base = cycle.anomaly.removesuffix("-process").removesuffix("-realtime")
     claim = f"{len(cycle.txns)} transactions {CLAIMS[base]}"
     return words.finding(cycle.anomaly, claim, because)
