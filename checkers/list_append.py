@@ -47,7 +47,7 @@ from harness.verdict import EXAMPLES_MAX, Finding, Verdict
 
 
 def check(history: History, contract: Contract, examples: int = EXAMPLES_MAX) -> Verdict:
-    """Every anomaly with its exact count, and findings of so many of its cases."""
+    """Transactions over lists keep their isolation: every anomaly, counted, and some argued."""
     versions = Versions(history)
     stats = {"transactions": len(versions.t)}
     return judged(history, detected(versions), _find, _doubts(versions), examples, stats)

@@ -55,7 +55,7 @@ _OPTIONS = {"wfr-keys": WFR, "sequential-keys": SEQUENTIAL, "linearizable-keys":
 
 
 def check(history: History, contract: Contract, examples: int = EXAMPLES_MAX) -> Verdict:
-    """Every anomaly with its exact count, and findings of so many of its cases."""
+    """Transactions over registers keep their isolation: every anomaly, counted, and some argued."""
     promised = {"wfr-keys": True, **contract.promises}
     rules = frozenset(rule for name, rule in _OPTIONS.items() if promised.get(name))
     registers = Registers(history, rules=rules)
