@@ -13,7 +13,8 @@ Anomalies:
     dirty-update        a transaction that took place appended behind one that had failed
     lost-update         two transactions read the same version and both appended to it
     duplicate-elements  a list has an element twice
-    incompatible-order  two lists of a key, neither of which is the other's beginning
+    incompatible-order  two lists of a key, neither of which is the other's beginning; or one that
+                        does not have a transaction's appends in their order
     phantom             an element was read that nobody had appended
 
 Which of them are forbidden depends on `-o consistency-model=M` (strict-serializable unless told
@@ -219,7 +220,11 @@ def _incompatible(v: Versions) -> Cases:
     odd = np.flatnonzero(~v.prefix)
     odd = odd[np.unique(v.r_key[odd], return_index=True)[1]]
 
+    own = _disordered(v)
+
     def make(number: int) -> Finding:
+        if number >= len(odd):
+            return _out_of_order(v, *own[number - len(odd)])
         read = int(odd[number])
         key = int(v.r_key[read])
         longest = int(v.longest[key])
@@ -233,7 +238,39 @@ def _incompatible(v: Versions) -> Cases:
         claim = f"{v.t.name(key)} was read in two orders"
         return words.finding("incompatible-order", claim, because, key=key)
 
-    return Cases(len(odd), make)
+    return Cases(len(odd) + len(own), make)
+
+
+def _disordered(v: Versions) -> list[tuple[int, int]]:
+    """Two appends of a transaction of which the second was read without the first before it."""
+    _, append_of = _rows(v)
+    cur = v.t.before[v.a_mop]
+    while True:  # what it read in between does not matter
+        reads = np.flatnonzero(cur >= 0)
+        reads = reads[append_of[cur[reads]] < 0]
+        if not len(reads):
+            break
+        cur[reads] = v.t.before[cur[reads]]
+    second = np.flatnonzero((cur >= 0) & (v.version >= 0) & v.usable[v.a_key])
+    second = second[v.committed[v.a_txn[second]]]
+    first = append_of[cur[second]]
+    bad = (v.version[first] < 0) | (v.version[first] > v.version[second])
+    return list(zip(first[bad].tolist(), second[bad].tolist(), strict=True))
+
+
+def _out_of_order(v: Versions, first: int, second: int) -> Finding:
+    read = v.shortest_with(int(v.version[second]))
+    words = _Words(v, int(v.a_txn[second]), int(v.r_txn[read]))
+    one, other = words.value(first), words.value(second)
+    key = int(v.a_key[second])
+    reader = words.name(int(v.r_txn[read]))
+    because = [
+        f"T1 appended {one} to {v.t.name(key)}, and then {other}",
+        f"however, {reader} read {words.read(read)} of it, where {one} does not come before "
+        f"{other}: a contradiction",
+    ]
+    claim = f"{other} of {v.t.name(key)} was read without {one}, which came first, before it"
+    return words.finding("incompatible-order", claim, because, key=key)
 
 
 # -- who wrote what was read ---------------------------------------------------------------------

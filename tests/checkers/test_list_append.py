@@ -160,6 +160,14 @@ def test_what_is_legal_is_not_found(what: str) -> None:
     assert verdict.outcome is Outcome.VALID, verdict.findings
 
 
+@pytest.mark.parametrize("read", [(2, 1), (2,)])
+def test_the_appends_of_a_transaction_keep_their_order(read: tuple[int, ...]) -> None:
+    told = [t(0, 9, 0, a(1, 1), r(1, 1), a(1, 2)), t(0, 9, 1, r(1, *read))]
+    assert "incompatible-order" in all_stand(history(*told), check).counts
+    told = [t(0, 9, 0, a(1, 1), a(1, 2)), t(0, 9, 1, r(1, *read))]
+    assert "incompatible-order" in all_stand(history(*told), check).counts
+
+
 def test_a_null_is_the_empty_list() -> None:
     told = history(t(0, 1, 0, a(1, 1)), t(2, 3, 1, ["r", 1, None]))
     assert dict(check(told, STRICT).counts) == {"G-single-realtime": 1}
