@@ -68,7 +68,7 @@ def explore_command(arguments: argparse.Namespace) -> int:
                     text = describe(result).splitlines()
                     if known:  # and where it is, for it may be another bug of the same looks
                         text = [f"{text[0]}: as before; {result.folder}"]
-                    console.print(*text, sep="\n", markup=False, highlight=False)
+                    console.print("\n".join(text), markup=False, highlight=False, soft_wrap=True)
                 if is_enough(result, "any" if arguments.until_failure else arguments.until):
                     break
     except KeyboardInterrupt:
