@@ -36,8 +36,8 @@ NEVER: Final = 2**62
 """The end of a call that has none."""
 
 CONFIGURATIONS: Final = 400_000
-"""How many configurations are tried or wait to be, beyond a few for each call: 10 to 20 s, and some
-hundred MB, whatever the object."""
+"""How many configurations are tried or wait to be, beyond a few for each event behind: 10 to 30 s
+and some hundred MB, whatever the object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ Chain = tuple[int, "Chain"] | None
 
 def search(calls: Sequence[Call], model: Model, budget: int = CONFIGURATIONS) -> Answer:
     """Look for an order of the calls. Their positions are all different."""
-    return _Search(calls, model).run(budget + 4 * len(calls))
+    return _Search(calls, model).run(budget)
 
 
 class _Search:
@@ -132,7 +132,8 @@ class _Search:
                 continue
             seen.add((at, done, state))
             tried += 1
-            if tried + len(stack) > budget:
+            # What advances earns its way: a long history needs a few configurations for each call.
+            if tried + len(stack) + self.table.weight > budget + 4 * furthest:
                 return Answer(None, _listed(best), None, tried)
             self._go_to(at)
             stack.extend(self._choices(at, done, state, chain))
@@ -224,6 +225,7 @@ class Table:
         self.kinds: dict[Any, int] = {}
         self.kind_of: list[tuple[str, Any, Any]] = []
         self.steps: dict[tuple[int, int], tuple[int, ...]] = {}
+        self.weight = 0
         self.initial = self._state(model.initial)
 
     def kind(self, call: Call) -> int:
@@ -245,6 +247,9 @@ class Table:
         return known
 
     def _state(self, state: Any) -> int:
+        # A container's state is copied at each step: a long one costs more than a configuration.
+        if isinstance(state, tuple | frozenset) and state not in self.states:
+            self.weight += len(state) // 8
         return self._number(self.states, self.state_of, state, state)
 
     @staticmethod
