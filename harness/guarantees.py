@@ -33,7 +33,7 @@ from harness.windows import Bools, Windows
 
 MODES = ("derived", "strict")
 
-FORBIDDEN: Mapping[str, str] = {
+OF_LOGS: Mapping[str, str] = {
     "lost-write": "an acknowledged message is kept: it survives what the settings say it survives",
     "unseen": "an acknowledged message can be read, by complete final reads at the latest",
     "read-then-lost": "what was read is below the high watermark, and stays in the log",
@@ -51,6 +51,8 @@ FORBIDDEN: Mapping[str, str] = {
     "nonmonotonic-send": "offsets increase in the order in which messages were sent",
     "listoffsets-too-late": "the first message that is not older than what is asked for is found",
     "listoffsets-too-early": "no message is found that is older than what is asked for",
+}
+OF_OBJECTS: Mapping[str, str] = {
     "nonlinearizable": "each operation takes effect at one moment between its call and its return",
     "stale-read": "a value that was replaced before a read began is not read any more",
     "future-read": "nothing is returned before somebody began to bring it about",
@@ -59,13 +61,27 @@ FORBIDDEN: Mapping[str, str] = {
     "skipped": "a queue's value comes out before one that was put in after it",
     "false-empty": "a queue is empty only while nothing is inside",
     "incomparable-reads": "of two reads of a growing set, one has all that the other one has",
+}
+OF_NODES: Mapping[str, str] = {
     "crash": "a node runs until the harness ends it",
     "election-safety": "a term has one leader: a node votes once in it, whatever happens to it",
     "metadata-divergence": "all nodes apply the same entries, in one order, to the same effect",
     "metadata-regression": "what is committed stays: every later leader has it",
     "vote-regression": "a node's term and vote are on its disk before anybody hears of them",
 }
+FORBIDDEN: Mapping[str, str] = {**OF_LOGS, **OF_OBJECTS, **OF_NODES}
 """Why an anomaly is forbidden where nothing licenses it."""
+
+OBJECTS = ("register", "multi-register", "queue", "set", "stack", "counter", "lock")
+
+
+def forbidden_in(workload: str) -> Mapping[str, str]:
+    """What can be forbidden in histories of a workload; all of it where we do not know that one."""
+    if workload == "log":
+        return {**OF_LOGS, **OF_NODES}
+    if workload in OBJECTS:
+        return {**OF_OBJECTS, **OF_NODES}
+    return OF_NODES if workload in PROMISES else FORBIDDEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +92,12 @@ class Contract:
         promises: the options that it follows from, in Kafka's words: `acks`, `idempotence`,
             `retries`, `replication-factor`, `min-insync-replicas`, `unclean`, `flush-messages`,
             `retention-ms`; and `disk`, which says whether a killed node keeps its page cache.
+        workload: whose; "" if it is not known.
     """
 
     mode: str
     promises: Mapping[str, Any] = field(default_factory=dict)
+    workload: str = ""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -126,13 +144,14 @@ class Contract:
         model = self.promises.get("consistency-model")
         for name in consistency.forbidden(model) if model else ():
             rules.setdefault(name, {"here": "forbidden", "because": f"{model} forbids it"})
-        for name, because in FORBIDDEN.items():
+        for name, because in forbidden_in(self.workload).items():
             rules.setdefault(name, {"here": "forbidden", "because": because})
         return rules
 
     def to_json(self) -> dict[str, Any]:
         """`mode`, `promises`, and for readers what follows from them (`anomalies`)."""
-        return {"mode": self.mode, "promises": dict(self.promises), "anomalies": self.explain()}
+        shape = {"mode": self.mode, "promises": dict(self.promises), "workload": self.workload}
+        return {**shape, "anomalies": self.explain()}
 
     @staticmethod
     def from_json(shape: Mapping[str, Any]) -> Contract:
@@ -144,7 +163,7 @@ class Contract:
         mode, promises = shape.get("mode"), shape.get("promises")
         if not isinstance(mode, str) or not isinstance(promises, Mapping):
             raise UsageError("the stored contract has no mode and promises: give --contract")
-        return Contract(mode, dict(promises))
+        return Contract(mode, dict(promises), str(shape.get("workload", "")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +203,7 @@ def derive(workload: str, promises: Mapping[str, Any], mode: str) -> Contract:
     """
     known = PROMISES.get(workload)
     if known is None:
-        return Contract(mode, dict(promises))
+        return Contract(mode, dict(promises), workload)
     typed: dict[str, Any] = dict(DEFAULTS.get(workload, {}))
     for name, value in promises.items():
         if name not in known:
@@ -193,7 +212,7 @@ def derive(workload: str, promises: Mapping[str, Any], mode: str) -> Contract:
                 f"its promises depend on {', '.join(known)}"
             )
         typed[name] = None if value in (None, "none") else known[name](name, value)
-    return Contract(mode, typed)
+    return Contract(mode, typed, workload)
 
 
 # -- values of promises --------------------------------------------------------------------------
@@ -248,10 +267,7 @@ PROMISES: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
         "wfr-keys": _flag,
     },
     "queue": {"model": _choice("fifo", "unordered"), "configurations": _number},
-    **{
-        name: {"configurations": _number}
-        for name in ("register", "multi-register", "set", "stack", "counter", "lock")
-    },
+    **{name: {"configurations": _number} for name in OBJECTS if name != "queue"},
 }
 """By workload: the options that its promises depend on, and how their text is read."""
 

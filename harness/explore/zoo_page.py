@@ -12,7 +12,7 @@ from typing import Any
 
 from harness import catalog
 from harness.explore.drawing import FLAGS, NEMESES
-from harness.guarantees import FORBIDDEN
+from harness.guarantees import forbidden_in
 
 PROMISES = (
     *("partitions", "acks", "ISR", "min.insync.replicas", "high watermark", "leader epoch"),
@@ -50,7 +50,7 @@ def _needed(bugs: Sequence[Any]) -> Iterator[str]:
     for head, known, used in (
         ("promise", PROMISES, lambda bug: [bug.promise.partition(":")[0]]),
         ("fault", NEMESES, lambda bug: faults(bug.nemesis)),
-        ("anomaly", FORBIDDEN, lambda bug: bug.anomalies),
+        ("anomaly", forbidden_in("log"), lambda bug: bug.anomalies),
     ):
         by: Mapping[str, list[str]] = defaultdict(list)
         for bug in bugs:
