@@ -27,9 +27,7 @@ from harness.history import History
 from harness.op import KINDS, Kind
 from harness.spells import Spell, operations, spells
 
-READS = frozenset(
-    {"poll", "read", "r", "assign", "subscribe", "list-offsets", "offsets-for-times"}
-)
+READS = frozenset({"poll", "read", "r", "assign", "subscribe", "list-offsets", "offsets-for-times"})
 """Operations that write nothing, in our workloads and Jepsen's."""
 
 MOVERS = frozenset({"kill", "power-off", "pause", "partition"})
