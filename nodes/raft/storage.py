@@ -72,13 +72,12 @@ class Storage:
             await self._disk.replace(self._wal, b"")
         self._file = self._disk.open(self._wal)
         data = self._file.read_at(0, self._file.size())
-        records = self._read_records(data)
-        if self._size < len(data):
-            self._file.truncate(self._size)
-            await self._file.fsync()
-        base = self._replay(records)
-        if base < self.snapshot.index:
-            # A crash came between the new snapshot and the WAL that goes on from it.
+        self._replay(self._read_records(data))
+        if data:
+            # What can be read need not be durable: after an fsync that failed it may be in the page
+            # cache only, which no later fsync writes again. To go on behind it would be to have a
+            # power failure make a hole before frames that are whole. Besides, a crash may have left
+            # a torn frame, or come between a snapshot and the WAL that goes on from it.
             await self._rewrite(self.entries)
 
     def _read_snapshot(self, data: bytes) -> Snapshot:
@@ -101,8 +100,8 @@ class Storage:
             raise self._corrupt(self._wal, f"damage at byte {self._size}, in the last frame")
         return records
 
-    def _replay(self, records: list[Any]) -> int:
-        """Take in the records; the index of the snapshot that they go on from."""
+    def _replay(self, records: list[Any]) -> None:
+        """Take in the records."""
         base, base_term = 0, 0
         entries: list[Entry] = []
         for kind, *rest in records:
@@ -125,7 +124,6 @@ class Storage:
         terms = [base_term, *(entry.term for entry in entries)]
         follows = covered < len(terms) and terms[covered] == self.snapshot.term
         self.entries = entries[covered:] if follows else []
-        return base
 
     def _corrupt(self, path: str, why: str) -> CorruptState:
         return CorruptState(
