@@ -152,20 +152,8 @@ def _aborted(v: Registers) -> Cases:
     bad = write >= 0
     bad[bad] = v.t.status[v.w_txn[write[bad]]] == FAIL
     reads = _first_reads(v, np.flatnonzero(bad))
-
-    def make(number: int) -> Finding:
-        read = int(reads[number])
-        at = int(v.r_version[read])
-        words = _Words(v, int(v.w_txn[v.wrote[at]]), int(v.r_txn[read]))
-        value, key = words.value(at), words.key(at)
-        because = [
-            f"T1 wrote {value} to {key} and failed: it did not take place",
-            f"however, T2 read {value} of it: a contradiction",
-        ]
-        claim = f"{value} of {key} was read although its transaction had failed"
-        return words.finding("G1a", claim, because, key=int(v.r_key[read]))
-
-    return Cases(len(reads), make)
+    did = " and failed: it did not take place"
+    return _misread(v, "G1a", reads, did, "although its transaction had failed")
 
 
 def _intermediate(v: Registers) -> Cases:
@@ -174,7 +162,12 @@ def _intermediate(v: Registers) -> Cases:
     at = write[bad]
     status = v.t.status[v.w_txn[at]]
     bad[bad] = ~v.final[at] & (v.w_txn[at] != v.r_txn[bad]) & (status != FAIL)
-    reads = np.flatnonzero(bad)
+    did = ", and went on to write it again"
+    return _misread(v, "G1b", np.flatnonzero(bad), did, "in the middle of a transaction")
+
+
+def _misread(v: Registers, anomaly: str, reads: Ints, did: str, when: str) -> Cases:
+    """Reads of what should not have been seen: what its writer `did`, and `when` it was read."""
 
     def make(number: int) -> Finding:
         read = int(reads[number])
@@ -182,11 +175,11 @@ def _intermediate(v: Registers) -> Cases:
         words = _Words(v, int(v.w_txn[v.wrote[at]]), int(v.r_txn[read]))
         value, key = words.value(at), words.key(at)
         because = [
-            f"T1 wrote {value} to {key}, and went on to write it again",
+            f"T1 wrote {value} to {key}{did}",
             f"however, T2 read {value} of it: a contradiction",
         ]
-        claim = f"{value} of {key} was read in the middle of a transaction"
-        return words.finding("G1b", claim, because, key=int(v.r_key[read]))
+        claim = f"{value} of {key} was read {when}"
+        return words.finding(anomaly, claim, because, key=int(v.r_key[read]))
 
     return Cases(len(reads), make)
 
