@@ -179,6 +179,7 @@ class Pipe:
         """What is under way is lost."""
         self._queue.clear()
         self.in_flight = 0
+        self.held = False  # the link forgets this pipe, and would not tell it when it heals
         self.link.pipes.pop(self, None)
 
     def outlive(self, kernel: SimLoop) -> None:

@@ -365,6 +365,34 @@ def test_a_machine_without_power_is_silent_and_resets_when_it_is_up_again() -> N
     assert again.heard == []
 
 
+def test_a_machine_that_lost_power_behind_a_cut_resets_when_both_are_over() -> None:
+    """Its answer was held and went with the power; seed 3 of a minute under faults waited for the
+    reset ever after, and its leader never wrote to that follower again."""
+    collector = Collector()
+
+    async def main(world: World) -> None:
+        machine = world.machine("n1")
+        world.network.route(("n1", PORT), "c1")
+        machine.start(listening(lambda: collector))
+        await asyncio.sleep(0.01)
+        reader, writer = await asyncio.open_connection("n1", PORT)
+        back = world.network.link("n1", "c1")
+        world.network.cut([back])
+        writer.write(b"a")
+        await asyncio.sleep(0.1)
+        machine.power_off()
+        world.network.heal([back])
+        machine.start(listening(Collector))
+        await asyncio.sleep(0.1)
+        writer.write(b"b")
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(reader.read(2), 10)
+
+    with World(1) as world:
+        world.run(main(world))
+    assert collector.heard == [b"a"]
+
+
 def test_a_paused_machine_accepts_and_answers_when_it_goes_on() -> None:
     ran: list[float] = []
 
