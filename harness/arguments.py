@@ -14,7 +14,7 @@ from harness import catalog, provenance
 from harness.checker import Check
 from harness.cluster.contract import Ability, Cluster
 from harness.errors import UsageError
-from harness.guarantees import derive
+from harness.guarantees import OF_ALL, derive
 from harness.nemesis import Package
 from harness.run import Test
 from harness.sim.links import Weather
@@ -40,6 +40,7 @@ def parse_test(arguments: argparse.Namespace, seed: int, *, keep: bool = True) -
         UsageError: names, options or combinations that cannot be.
     """
     given, node_options = split_options(arguments.options)
+    limits = {name: given.pop(name) for name in OF_ALL if name in given}
     if arguments.cluster != "sim" and (
         own := [o for o in arguments.options if o.startswith(WORLD)]
     ):
@@ -53,6 +54,7 @@ def parse_test(arguments: argparse.Namespace, seed: int, *, keep: bool = True) -
     port = system.port(arguments.workload.rpartition(":")[2], library)
     workload: Workload = module.workload(parse_options(module.Options, given), load, port)
     more = ["liveness"] if arguments.liveness is not None else []
+    more += limits
     checks = {**workload.checks, **checkers([*more, *arguments.checkers])}
     workload = replace(workload, checks=checks)
     most = None if arguments.beyond_contract else losses_max(workload.promises)
@@ -62,7 +64,7 @@ def parse_test(arguments: argparse.Namespace, seed: int, *, keep: bool = True) -
     if disk == "volatile":
         # To kill a node is a power failure now, so that fewer may be hit at once.
         package = parse_nemesis(arguments.nemesis, replace(rhythm, volatile=True))
-    promises = {**workload.promises, "disk": disk}
+    promises = {**workload.promises, **limits, "disk": disk}
     return Test(
         workload=workload,
         system=system,

@@ -57,6 +57,7 @@ OWN: Mapping[str, Mapping[str, Load]] = {
         "faults": _attribute("checkers.faults", "check"),
         "liveness": _attribute("checkers.liveness", "check"),
         "quorum": _attribute("checkers.quorum", "check"),
+        "recovery": _attribute("checkers.recovery", "check"),
         "append": _attribute("checkers.list_append", "check"),
         "wr": _attribute("checkers.rw_register", "check"),
         "register": _attribute("checkers.linearizable.register", "check"),

@@ -16,6 +16,7 @@ nothing excuses it: it is forbidden if one of those that were argued is, and els
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -144,6 +145,9 @@ class Contract:
         model = self.promises.get("consistency-model")
         for name in consistency.forbidden(model) if model else ():
             rules.setdefault(name, {"here": "forbidden", "because": f"{model} forbids it"})
+        if (limit_s := self.promises.get("recovery")) is not None:
+            because = f"recovery: whoever asks is served within {limit_s:g} s of the last healing"
+            rules.setdefault("slow-recovery", {"here": "forbidden", "because": because})
         for name, because in forbidden_in(self.workload).items():
             rules.setdefault(name, {"here": "forbidden", "because": because})
         return rules
@@ -201,17 +205,18 @@ def derive(workload: str, promises: Mapping[str, Any], mode: str) -> Contract:
     Raises:
         UsageError: an option that no promise of the workload depends on, or a wrong value.
     """
-    known = PROMISES.get(workload)
-    if known is None:
-        return Contract(mode, dict(promises), workload)
+    known = {**PROMISES.get(workload, {}), **OF_ALL}
     typed: dict[str, Any] = dict(DEFAULTS.get(workload, {}))
     for name, value in promises.items():
-        if name not in known:
+        if name in known:
+            typed[name] = None if value in (None, "none") else known[name](name, value)
+        elif workload in PROMISES:
             raise UsageError(
                 f"{name}={value}: no promise of {workload} depends on it; "
                 f"its promises depend on {', '.join(known)}"
             )
-        typed[name] = None if value in (None, "none") else known[name](name, value)
+        else:
+            typed[name] = value
     return Contract(mode, typed, workload)
 
 
@@ -236,6 +241,13 @@ def _number(name: str, value: Any) -> int:
         return int(value)
     except (TypeError, ValueError):
         raise UsageError(f"{name}={value}: expected a number") from None
+
+
+def _seconds(name: str, value: Any) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|)", str(value))
+    if found is None or not float(found[1]):
+        raise UsageError(f"{name}={value}: expected a time, as in {name}=5s or {name}=500ms")
+    return float(found[1]) / (1000 if found[2] == "ms" else 1)
 
 
 def _model(name: str, value: Any) -> str:
@@ -270,6 +282,9 @@ PROMISES: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
     **{name: {"configurations": _number} for name in OBJECTS if name != "queue"},
 }
 """By workload: the options that its promises depend on, and how their text is read."""
+
+OF_ALL: Mapping[str, Callable[[str, Any], Any]] = {"recovery": _seconds}
+"""The same, for every workload."""
 
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "append": {"consistency-model": consistency.DEFAULT},

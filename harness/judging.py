@@ -37,9 +37,11 @@ def check_command(arguments: argparse.Namespace) -> int:
     if name is None and not more:
         raise UsageError(f"{path} does not say what it is; give --workload, as in --workload log")
     workload = _judged_as(name)
-    checks = {**workload.CHECKS, **checkers(more)}
     given, _ = split_options(arguments.options)
     contract = _contract(name or "", record, arguments.contract, given)
+    if contract.promises.get("recovery") is not None:
+        more.append("recovery")
+    checks = {**workload.CHECKS, **checkers(more)}
     history = History.load(path)
     verdict = judge(history, checks, contract)
     verdict = weigh(verdict, history, getattr(workload, "READS", frozenset()), {})

@@ -19,7 +19,7 @@ Called by `harness.guarantees` (is there a cause?) and `harness.coverage` (what 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,6 +53,8 @@ class Spell:
         like: the fault that a plug-in says its own is like; see `acts_as`.
         weak: nodes that lacked writes before it, since they were not back in sync after an earlier
             loss; None where nobody looked.
+        healer: position of the first event of the operation that ended it; None if nobody did, and
+            it was over because the history was.
     """
 
     kind: str
@@ -65,6 +67,7 @@ class Spell:
     roles: tuple[str, ...] = ()
     like: str | None = None
     weak: tuple[str, ...] | None = None
+    healer: int | None = None
 
     @property
     def acts_as(self) -> str:
@@ -94,7 +97,7 @@ def spells(history: History) -> list[Spell]:
     for begun, ended in operations(history):
         reader.take(begun, ended)
     end = int(history.time.max()) if len(history) else 0
-    reader.end_all(end)
+    reader.end_all(end, None)
     return sorted(reader.found, key=lambda s: (s.begin, s.position, s.node or ""))
 
 
@@ -118,42 +121,48 @@ class _Reader:
         heals = f in HEALERS.values() or f.startswith("stop-")
         if f == "phase":
             if begun.value == "heal" and ended is not None and _says(ended, "at", "end"):
-                self.end_all(time)
+                self.end_all(time, begun.index)
         elif heals and _effect(ended).get("outcome") == "failed":
             pass  # nobody knows what it mended
         elif f.startswith("stop-"):
             kind = f.removeprefix("stop-")
-            self._end(time, lambda spell: spell.kind == kind)
+            self._end(time, begun.index, lambda spell: spell.kind == kind)
         elif heals:
-            self._mend(f, _nodes(begun.value), _effect(ended), time)
+            self._mend(begun, _effect(ended), time)
         elif f not in MARKS:
             self._begin(begun, ended)
 
-    def _mend(
-        self, healer: str, nodes: Collection[str], effect: Mapping[str, Any], time: int
-    ) -> None:
+    def _mend(self, healer: Op, effect: Mapping[str, Any], time: int) -> None:
         """Nodes are up again, but for those that a probe saw down; all if none is named."""
-        kinds = {kind for kind, by in HEALERS.items() if by == healer} | {"crash"}
+        nodes = _nodes(healer.value)
+        kinds = {kind for kind, by in HEALERS.items() if by == healer.f} | {"crash"}
         up = {node for node in nodes if _outcome(effect, node) != "unobserved"}
-        self._end(time, lambda spell: spell.kind in kinds and (not nodes or spell.node in up))
+        self._end(
+            time,
+            healer.index,
+            lambda spell: spell.kind in kinds and (not nodes or spell.node in up),
+        )
 
-    def end_all(self, time: int) -> None:
-        self._end(time, lambda spell: True)
+    def end_all(self, time: int, healer: int | None) -> None:
+        self._end(time, healer, lambda spell: True)
 
     def _begin(self, begun: Op, ended: Op | None) -> None:
         kind = begun.f.removeprefix("start-")
         lasting = kind != begun.f or kind in (*HEALERS, "crash")
         if kind != begun.f:
-            self._end(begun.time, lambda spell: spell.kind == kind)
+            self._end(begun.time, begun.index, lambda spell: spell.kind == kind)
         for spell in _applied(kind, begun, ended):
             if lasting:
                 self._on.append(spell)
             else:
-                self.found.append(replace(spell, end=(ended or begun).time))
+                healer = None if ended is None else begun.index
+                self.found.append(replace(spell, end=(ended or begun).time, healer=healer))
 
-    def _end(self, time: int, over: Callable[[Spell], bool]) -> None:
+    def _end(self, time: int, healer: int | None, over: Callable[[Spell], bool]) -> None:
         self.found += [
-            replace(spell, end=max(time, spell.begin)) for spell in self._on if over(spell)
+            replace(spell, end=max(time, spell.begin), healer=healer)
+            for spell in self._on
+            if over(spell)
         ]
         self._on = [spell for spell in self._on if not over(spell)]
 

@@ -218,3 +218,18 @@ def test_spells_begin_with_a_fault_lie_in_the_history_and_are_in_order(
 def test_no_value_of_a_fault_is_too_strange(value: object) -> None:
     (spell,) = spells(history(fault(1, "kill", value, outcome=None)))
     assert spell.kind == "kill" and spell.between_nodes
+
+
+def test_a_spell_tells_which_operation_ended_it() -> None:
+    told = history(
+        fault(1, "kill", ["n1"]),
+        fault(2, "start-partition", {"n2": ["n3"]}),
+        fault(3, "start-partition", {"n1": ["n3"]}),
+        fault(4, "bump-clock", ["n2"]),
+        phase("heal", 5, 6),
+        fault(7, "pause", ["n1"]),
+        fault(8, "flip-bits", ["n1"], took_s=None),
+    )
+    ended = {s.kind: s.healer for s in spells(told) if s.kind != "partition"}
+    assert ended == {"kill": 10, "bump-clock": 6, "pause": None, "flip-bits": None}
+    assert [s.healer for s in spells(told) if s.kind == "partition"] == [4, 10]
