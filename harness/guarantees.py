@@ -63,6 +63,10 @@ OF_OBJECTS: Mapping[str, str] = {
     "false-empty": "a queue is empty only while nothing is inside",
     "incomparable-reads": "of two reads of a growing set, one has all that the other one has",
 }
+OF_ORDERS: Mapping[str, str] = {
+    "G2": "of two transactions that each look whether the other was there, the later one sees it",
+    "causal-reverse": "who sees an effect sees what was there before its cause began",
+}
 OF_NODES: Mapping[str, str] = {
     "crash": "a node runs until the harness ends it",
     "election-safety": "a term has one leader: a node votes once in it, whatever happens to it",
@@ -70,10 +74,16 @@ OF_NODES: Mapping[str, str] = {
     "metadata-regression": "what is committed stays: every later leader has it",
     "vote-regression": "a node's term and vote are on its disk before anybody hears of them",
 }
-FORBIDDEN: Mapping[str, str] = {**OF_LOGS, **OF_OBJECTS, **OF_NODES}
+FORBIDDEN: Mapping[str, str] = {**OF_LOGS, **OF_OBJECTS, **OF_ORDERS, **OF_NODES}
 """Why an anomaly is forbidden where nothing licenses it."""
 
 OBJECTS = ("register", "multi-register", "queue", "set", "stack", "counter", "lock")
+
+ORDERS: Mapping[str, tuple[str, ...]] = {
+    "causal-reverse": ("causal-reverse",),
+    "adya": ("G2",),
+}
+"""By workload: what its history can show of `OF_ORDERS`."""
 
 
 def forbidden_in(workload: str) -> Mapping[str, str]:
@@ -82,6 +92,8 @@ def forbidden_in(workload: str) -> Mapping[str, str]:
         return {**OF_LOGS, **OF_NODES}
     if workload in OBJECTS:
         return {**OF_OBJECTS, **OF_NODES}
+    if workload in ORDERS:
+        return {**{name: OF_ORDERS[name] for name in ORDERS[workload]}, **OF_NODES}
     return OF_NODES if workload in PROMISES else FORBIDDEN
 
 

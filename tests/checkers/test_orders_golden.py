@@ -1,0 +1,47 @@
+"""Golden histories of causality, sessions, locks and guarded inserts, and what is said of them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from checkers import adya, causal_reverse
+from harness import catalog, cli
+from harness.guarantees import derive, forbidden_in
+from harness.history import History
+from tests.checkers.witnesses import stands
+from tests.golden import Golden, golden
+
+ANOMALIES = {
+    "adya": adya.ANOMALIES,
+    "causal-reverse": causal_reverse.ANOMALIES,
+}
+ALL = [one for name in ANOMALIES for one in golden(name)]
+
+
+@pytest.mark.parametrize("one", ALL, ids=lambda one: one.file.stem)
+def test_a_golden_history_has_the_verdict_that_is_written_beside_it(one: Golden) -> None:
+    contract = derive(one.workload, one.options, "strict")
+    check = catalog.find("checkers", one.workload)
+    history = History.load(one.file)
+    verdict = check(history, contract)
+    assert sorted(contract.sort(verdict, history).anomalies()) == sorted(one.anomalies)
+    for finding in verdict.findings:
+        stands(history, finding, lambda part, _: check(part, contract))
+
+
+@pytest.mark.parametrize("name", ANOMALIES)
+def test_every_anomaly_has_a_golden_history_and_a_reason_why_it_is_forbidden(name: str) -> None:
+    assert {found for one in golden(name) for found in one.anomalies} == set(ANOMALIES[name])
+    assert any(not one.anomalies for one in golden(name)), "and there is one that is valid"
+    assert set(forbidden_in(name)) >= set(ANOMALIES[name])
+
+
+@pytest.mark.parametrize("one", ALL, ids=lambda one: one.file.stem)
+def test_the_command_line_says_the_same(one: Golden, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [word for name, value in one.options.items() for word in ("-o", f"{name}={value}")]
+    status = cli.main(["check", str(one.file), "--workload", one.workload, "--json", *options])
+    shape = json.loads(capsys.readouterr().out)
+    assert status == (1 if one.anomalies else 0)
+    assert sorted(shape["anomalies"]) == sorted(one.anomalies)
