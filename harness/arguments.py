@@ -15,6 +15,7 @@ from harness.checker import Check
 from harness.cluster.contract import Ability, Cluster
 from harness.errors import UsageError
 from harness.guarantees import OF_ALL, derive
+from harness.jury import Jury
 from harness.nemesis import Package
 from harness.run import Test
 from harness.sim.links import Weather
@@ -135,6 +136,11 @@ def virtual(system: System, library: str | None) -> str:
 def checkers(more: Iterable[str]) -> Mapping[str, Check]:
     """The checkers named in ALWAYS, and `more` of them."""
     return {name: catalog.find("checkers", name) for name in (*ALWAYS, *more)}
+
+
+def jury(arguments: argparse.Namespace) -> Jury:
+    """Who judges a run or a history."""
+    return Jury(memory_bytes=arguments.checker_memory, time_s=arguments.checker_time)
 
 
 def make_cluster(

@@ -22,6 +22,8 @@ from harness.errors import AssayError, UsageError
 from harness.explore.command import explore_command, seed_range
 from harness.explore.replay import ANY, replay_command
 from harness.explore.shrinking import shrink_command
+from harness.jury import TIME_S
+from harness.limits import size
 from harness.report import write_report
 from harness.sim.process import begin_again, hashes_alike, require_assertions
 from harness.store import RunFolder
@@ -282,6 +284,19 @@ def _checker(command: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME",
         help="judge by this checker, too: a name (assay list checkers) or FILE:NAME",
+    )
+    command.add_argument(
+        "--checker-memory",
+        type=size,
+        metavar="SIZE",
+        help="what each checker may take, as in 4G (default: its share of what is available)",
+    )
+    command.add_argument(
+        "--checker-time",
+        type=positive(float),
+        default=TIME_S,
+        metavar="S",
+        help=f"how long each checker may take (default: {TIME_S:g})",
     )
 
 

@@ -11,8 +11,7 @@ from typing import Any
 
 from checkers import linearizable
 from harness import catalog
-from harness.arguments import checkers, split_options
-from harness.checker import judge
+from harness.arguments import checkers, jury, split_options
 from harness.errors import UsageError
 from harness.guarantees import Contract, derive
 from harness.history import History
@@ -43,7 +42,7 @@ def check_command(arguments: argparse.Namespace) -> int:
         more.append("recovery")
     checks = {**workload.CHECKS, **checkers(more)}
     history = History.load(path)
-    verdict = judge(history, checks, contract)
+    verdict = jury(arguments).judge(history, checks, contract)
     verdict = weigh(verdict, history, getattr(workload, "READS", frozenset()), {})
     if arguments.json:
         print(json.dumps({**verdict.to_json(), "run": str(path)}, default=str))

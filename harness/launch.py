@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from harness import catalog, seeds
-from harness.arguments import make_cluster, parse_test, split_options, weather
+from harness.arguments import jury, make_cluster, parse_test, split_options, weather
 from harness.cluster.contract import Cluster
 from harness.errors import AssayError, UsageError
 from harness.index import write_index
@@ -98,7 +98,7 @@ def _run_one(arguments: argparse.Namespace, seed: int, console: Console) -> tupl
         with progress if isinstance(progress, Terminal) else contextlib.nullcontext():
             on.go(execute(run))
             # From here on a signal ends us at once: everything is on disk, and can be checked.
-            verdict = run.judge()
+            verdict = run.judge(jury(arguments).judge)
         if verdict.outcome is Outcome.VALID and not test.leave_running:
             folder.drop_data()
         shape = store_verdict(folder, verdict, title, time.monotonic() - began)

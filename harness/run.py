@@ -25,7 +25,7 @@ from typing import Any, Protocol
 from harness import generator as gen
 from harness import seeds
 from harness.activations import activations
-from harness.checker import judge
+from harness.checker import Check, Judge, judge
 from harness.client import Endpoint
 from harness.cluster.contract import Cluster, NodeState
 from harness.coverage import coverage
@@ -53,6 +53,11 @@ SET_UP_PAUSE_S = 2.0
 """Nodes that have just become ready may need a moment to know each other, as after a fail-over."""
 
 
+def no_checks(folder: RunFolder) -> Mapping[str, Check]:
+    """Of a run's folder: its history says all."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Test:
     """Everything that decides a run.
@@ -64,6 +69,7 @@ class Test:
         liveness_s: how long it may take after healing until everybody makes progress; None if
             nobody asks.
         bug: what is planted in the nodes, if anything.
+        of_folder: makes the checks that read more of the run's folder than the history.
         record: what `test.json` says besides: options as given, versions, the command.
     """
 
@@ -81,6 +87,7 @@ class Test:
     tape: Tape | None = None
     leave_running: bool = False
     bug: str | None = None
+    of_folder: Callable[[RunFolder], Mapping[str, Check]] = no_checks
     record: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -163,7 +170,7 @@ class Run:
                 self.progress.phase("stop")
                 await self._cluster.stop()
 
-    def judge(self) -> Verdict:
+    def judge(self, by: Judge = judge) -> Verdict:
         """The verdict over what was recorded."""
         if not self.folder.history.exists():
             doubt = f"the run was interrupted ({self.interrupted}) before anything was recorded"
@@ -172,7 +179,7 @@ class Run:
         if self.test.bug:
             told = activations(self._cluster.log(node) for node in self._cluster.nodes)
             self._stats["bug"] = {"name": self.test.bug, "activations": told}
-        verdict = check(self.folder, self.test.workload, self.test.contract, self._stats)
+        verdict = check(self.folder, self.test, self._stats, by)
         if self.test.bug and not self._stats["bug"]["activations"]:
             verdict = verdict.doubted(f"the bug {self.test.bug} was not exercised")
         if self.failure is not None:
@@ -393,12 +400,11 @@ def endpoints_of(cluster: Cluster, concurrency: int) -> Sequence[Endpoint]:
     return endpoints
 
 
-def check(
-    folder: RunFolder, workload: Workload, contract: Contract, stats: Mapping[str, Any]
-) -> Verdict:
+def check(folder: RunFolder, test: Test, stats: Mapping[str, Any], by: Judge) -> Verdict:
     """Judge a run's history and say what it exercised."""
     history = History.load(folder.history, cache=True)
-    return weigh(judge(history, workload.checks, contract), history, workload.reads, stats)
+    checks = {**test.workload.checks, **test.of_folder(folder)}
+    return weigh(by(history, checks, test.contract), history, test.workload.reads, stats)
 
 
 def weigh(

@@ -67,6 +67,8 @@ MAY_IMPORT: dict[str, list[str]] = {
     "harness.client": CONTRACTS,
     "harness.nemesis": CONTRACTS,
     "harness.checker": CONTRACTS,
+    "harness.jury": [*CONTRACTS, "harness.limits"],
+    "harness.limits": CONTRACTS,
     "harness.system": CONTRACTS,
     "harness.threads": CONTRACTS,
     "harness.tape": CONTRACTS,
@@ -91,7 +93,7 @@ MAY_IMPORT: dict[str, list[str]] = {
         f"harness.{top}": ["harness", "nemeses", "workloads", "systems", "checkers", "nodes.bugs"]
         for top in (
             *("cli", "launch", "judging", "arguments", "provenance", "catalog", "doctor"),
-            *("explore", "testing", "suite"),
+            *("explore", "testing", "suite", "bench"),
         )
     },
 }
