@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from harness import catalog, doctor, judging, launch
 from harness.arguments import positive
+from harness.bench.command import bench_command
 from harness.errors import AssayError, UsageError
 from harness.explore.command import explore_command, seed_range
 from harness.explore.replay import ANY, replay_command
@@ -92,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     _list_parser(commands.add_parser("list", help="what there is to choose from"))
     _report_parser(commands.add_parser("report", help="write a run's HTML report again"))
     _doctor_parser(commands.add_parser("doctor", help="what this machine can do; clean up"))
+    _bench_parser(commands.add_parser("bench", help="how fast histories are judged, as a page"))
     return top
 
 
@@ -255,6 +257,18 @@ def _doctor_parser(doc: argparse.ArgumentParser) -> None:
     )
     _json(doc)
     doc.set_defaults(command=doctor.doctor_command)
+
+
+def _bench_parser(bench: argparse.ArgumentParser) -> None:
+    bench.add_argument("what", choices=("checkers",))
+    bench.add_argument(
+        "--only", action="append", default=[], metavar="ROW", help="this one; may be given again"
+    )
+    bench.add_argument(
+        "--operations", type=positive(int), metavar="N", help="histories of at most N operations"
+    )
+    bench.add_argument("--no-peers", action="store_true", help="do not build and ask Porcupine")
+    bench.set_defaults(command=bench_command)
 
 
 def _beyond(command: argparse.ArgumentParser) -> None:
