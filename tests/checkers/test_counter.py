@@ -6,12 +6,14 @@ import random
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from checkers.linearizable import counter
 from checkers.linearizable.calls import objects
 from checkers.linearizable.models import Counter
 from checkers.linearizable.search import search
 from harness.history import History
+from harness.op import Op
 from harness.timeline import parse
 from harness.verdict import Outcome
 from tests.checkers.oracle_linear import histories, history_of, linearizable
@@ -126,3 +128,23 @@ def test_amounts_that_differ_are_left_to_the_search() -> None:
     c1:                             |- read -> 4 --|
     """
     assert counter.check(drawn(text), STRICT).counts == {"nonlinearizable": 1}
+
+
+def test_keys_that_columns_call_right_are_right_call_by_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two keys, of which each may be wrong: the verdict is that of the slow way, findings too."""
+    outcomes = set()
+    for seed in range(300):
+        ops: list[Op] = []
+        for key in (3, 4):
+            asks = Counts(off=seed % 2)
+            (calls,) = histories(asks, 1, 10, seed=seed + 1000 * key, doubtful=0.1)
+            ops += [replace(op, process=op.process + 100 * key) for op in history_of(calls, key)]
+        history = History.of(ops)
+        fast = counter.check(history, STRICT)
+        with monkeypatch.context() as slow:
+            slow.setattr(counter, "_in_question", lambda history, keyed: None)
+            assert counter.check(history, STRICT).findings == fast.findings
+        outcomes.add(fast.outcome)
+    assert outcomes >= {Outcome.VALID, Outcome.INVALID}
