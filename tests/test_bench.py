@@ -10,9 +10,10 @@ import pytest
 
 from harness import cli
 from harness.bench import porcupine
-from harness.bench.measure import Checked
+from harness.bench.measure import Checked, decoded
 from harness.bench.page import Line, page
 from harness.bench.rows import MILLION, ROWS, Row
+from harness.errors import EnvironmentFailure
 from harness.history import History
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -77,3 +78,8 @@ def test_why_there_is_no_peer_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path:
     with pytest.raises(porcupine.Missing) as why:
         porcupine.build(tmp_path)
     assert "Porcupine was not asked: Go is not installed." in page([WELL], str(why.value))
+
+
+def test_a_measurement_that_fails_says_why(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFailure, match=r"measuring .*none.jsonl.*there is no such file"):
+        decoded([tmp_path / "none.jsonl"])

@@ -4,6 +4,7 @@
 processor, of all processes together; imports are not in them. Memory is what the check takes over
 the columns at its peak, and the peak of the whole process.
 
+Needs Linux, where a process can forget its peak.
 Blind to: memory of a process that helps to decode; decoding is timed only.
 """
 
@@ -72,7 +73,9 @@ def _told(*words: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "harness.bench.measure", *words]
     done = limited(command)
     if done.returncode:
-        raise EnvironmentFailure(f"{' '.join(command[2:5])} ended with {done.returncode}")
+        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        what = f"measuring {words[1]} within {CPU_S} s and {MEMORY_BYTES >> 30} GB"
+        raise EnvironmentFailure(f"{what} ended with {done.returncode}: {said}")
     told: dict[str, Any] = json.loads(done.stdout)
     return told
 
