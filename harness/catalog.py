@@ -67,6 +67,7 @@ OWN: Mapping[str, Mapping[str, Load]] = {
         "stack": _attribute("checkers.linearizable.stack", "check"),
         "counter": _attribute("checkers.linearizable.counter", "check"),
         "lock": _attribute("checkers.linearizable.searched", "check_lock"),
+        "causal": _attribute("checkers.causal", "check"),
         "causal-reverse": _attribute("checkers.causal_reverse", "check"),
         "adya": _attribute("checkers.adya", "check"),
     },

@@ -66,6 +66,14 @@ OF_OBJECTS: Mapping[str, str] = {
 OF_ORDERS: Mapping[str, str] = {
     "G2": "of two transactions that each look whether the other was there, the later one sees it",
     "causal-reverse": "who sees an effect sees what was there before its cause began",
+    "ThinAirRead": "what is read was written by somebody",
+    "CyclicCO": "no read comes causally before the write of what it reads",
+    "WriteCOInitRead": "who knows of a write of a key does not find the key as it was at first",
+    "WriteCORead": "who knows that a value was overwritten does not read it",
+    "CyclicCF": "concurrent writes are resolved alike for all (causal convergence)",
+    "WriteHBInitRead": "a session knows what its reads show that it knows (causal memory)",
+    "CyclicHB": "a session reads as if writes had come one after another (causal memory)",
+    "broken-link": "a session goes on from the position that it was told last",
 }
 OF_NODES: Mapping[str, str] = {
     "crash": "a node runs until the harness ends it",
@@ -80,6 +88,10 @@ FORBIDDEN: Mapping[str, str] = {**OF_LOGS, **OF_OBJECTS, **OF_ORDERS, **OF_NODES
 OBJECTS = ("register", "multi-register", "queue", "set", "stack", "counter", "lock")
 
 ORDERS: Mapping[str, tuple[str, ...]] = {
+    "causal": (
+        *("ThinAirRead", "CyclicCO", "WriteCOInitRead", "WriteCORead", "CyclicCF"),
+        *("WriteHBInitRead", "CyclicHB", "broken-link"),
+    ),
     "causal-reverse": ("causal-reverse",),
     "adya": ("G2",),
 }
@@ -290,6 +302,7 @@ PROMISES: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
         "sequential-keys": _flag,
         "wfr-keys": _flag,
     },
+    "causal": {"causality": _choice("cc", "ccv", "cm", "all")},
     "queue": {"model": _choice("fifo", "unordered"), "configurations": _number},
     **{name: {"configurations": _number} for name in OBJECTS if name != "queue"},
 }

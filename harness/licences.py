@@ -12,6 +12,7 @@ changed, and a bug where nothing was broken.
     C09       nothing found by time                    always              leaders may have changed
     C04       gaps between the sends of an operation   always              none needed
     –         what only a stronger model forbids       consistency-model   none needed
+    –         what only another model forbids          causality           none needed
 
 A cause lies in a case's window; a fault counts from its invocation until `LINGER_NS` after its end.
 What it hit counts, too: where only clients were cut off, no leader changed. So does what it is: an
@@ -180,6 +181,8 @@ def licences(promises: Mapping[str, Any]) -> Iterator[Licence]:
     )
     if promises.get("consistency-model") is not None:
         yield _weak_isolation(promises["consistency-model"])
+    if promises.get("causality") in WEAK_CAUSALITY:
+        yield _weak_causality(promises["causality"])
     yield Licence(
         "C04",
         ("int-send-skip",),
@@ -198,6 +201,26 @@ def _weak_isolation(model: str) -> Licence:
         tuple(name for name in consistency.ANOMALIES if name in legal),
         f"consistency-model={model}",
         "only stronger models forbid it",
+        "nothing",
+        strict=True,
+        always=True,
+    )
+
+
+WEAK_CAUSALITY: Mapping[str, tuple[str, ...]] = {
+    "cc": ("CyclicCF", "WriteHBInitRead", "CyclicHB"),
+    "ccv": ("WriteHBInitRead", "CyclicHB"),
+    "cm": ("CyclicCF",),
+}
+"""What is legal under causal consistency, causal convergence and causal memory."""
+
+
+def _weak_causality(model: str) -> Licence:
+    return Licence(
+        "by definition",
+        WEAK_CAUSALITY[model],
+        f"causality={model}",
+        "only other models forbid it",
         "nothing",
         strict=True,
         always=True,

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from checkers import adya, causal_reverse
+from checkers import adya, causal, causal_reverse
 from harness import catalog, cli
 from harness.guarantees import derive, forbidden_in
 from harness.history import History
@@ -15,6 +15,7 @@ from tests.golden import Golden, golden
 
 ANOMALIES = {
     "adya": adya.ANOMALIES,
+    "causal": causal.ANOMALIES,
     "causal-reverse": causal_reverse.ANOMALIES,
 }
 ALL = [one for name in ANOMALIES for one in golden(name)]
