@@ -1,7 +1,7 @@
 """Reads and writes of registers, session by session, and who read what from whom.
 
 Reads `write` and `read` (`read-init` is another), with values, or `[key, value]` for a register of
-each key. A read of nothing is null, in a history with `read-init` also 0 where nobody writes 0.
+each key. A read of nothing is null, in one with `read-init` or links (Jepsen's causal tests) also 0 where nobody writes 0.
 Sessions are processes. What failed did not happen; a write in doubt happened if somebody read it,
 at any time after its begin, and else can be left out.
 
@@ -131,7 +131,8 @@ def _accesses(history: History) -> Accesses:
     strange = int((odd & kept).sum())
     kept &= ~odd
     begin, end, write, key, value = (c[kept] for c in (begin, end, write, key, value))
-    if history.code("read-init") >= 0 and not (write & (value == 0)).any():
+    jepsens = history.code("read-init") >= 0 or b'"link"' in history.extras.data.tobytes()
+    if jepsens and not (write & (value == 0)).any():
         value = np.where(value == 0, NULL, value)
         refused = _Refused(
             refused.begin, refused.key, np.where(refused.value == 0, NULL, refused.value)

@@ -146,7 +146,7 @@ class Session:
         together = first == second
         one, other, layer = one[together], other[together], first[together]
         if not len(one):
-            return one
+            return np.zeros(0, np.int64)
         found = _circles(order, one, other, layer)
         circles: Ints = np.unique(other[found])
         return circles

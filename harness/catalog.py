@@ -70,6 +70,7 @@ OWN: Mapping[str, Mapping[str, Load]] = {
         "causal": _attribute("checkers.causal", "check"),
         "causal-reverse": _attribute("checkers.causal_reverse", "check"),
         "adya": _attribute("checkers.adya", "check"),
+        "mutex": _attribute("checkers.mutex", "check"),
     },
     "systems": {
         "broker": _attribute("systems.broker", "Broker"),

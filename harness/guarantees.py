@@ -66,6 +66,9 @@ OF_OBJECTS: Mapping[str, str] = {
 OF_ORDERS: Mapping[str, str] = {
     "G2": "of two transactions that each look whether the other was there, the later one sees it",
     "causal-reverse": "who sees an effect sees what was there before its cause began",
+    "mutex-overlap": "a lock is held by one at a time",
+    "token-regression": "each grant of a lock has a newer token than those before it",
+    "fencing-violation": "who has seen a newer token accepts nothing with an older one",
     "ThinAirRead": "what is read was written by somebody",
     "CyclicCO": "no read comes causally before the write of what it reads",
     "WriteCOInitRead": "who knows of a write of a key does not find the key as it was at first",
@@ -94,6 +97,7 @@ ORDERS: Mapping[str, tuple[str, ...]] = {
     ),
     "causal-reverse": ("causal-reverse",),
     "adya": ("G2",),
+    "mutex": ("mutex-overlap", "token-regression", "fencing-violation"),
 }
 """By workload: what its history can show of `OF_ORDERS`."""
 
@@ -302,6 +306,7 @@ PROMISES: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
         "sequential-keys": _flag,
         "wfr-keys": _flag,
     },
+    "mutex": {"lease-ms": _number, "fenced": _flag},
     "causal": {"causality": _choice("cc", "ccv", "cm", "all")},
     "queue": {"model": _choice("fifo", "unordered"), "configurations": _number},
     **{name: {"configurations": _number} for name in OBJECTS if name != "queue"},

@@ -12,6 +12,7 @@ changed, and a bug where nothing was broken.
     C09       nothing found by time                    always              leaders may have changed
     C04       gaps between the sends of an operation   always              none needed
     –         what only a stronger model forbids       consistency-model   none needed
+    C14       two that believe to hold a lock          fenced              none needed
     –         what only another model forbids          causality           none needed
 
 A cause lies in a case's window; a fault counts from its invocation until `LINGER_NS` after its end.
@@ -181,6 +182,10 @@ def licences(promises: Mapping[str, Any]) -> Iterator[Licence]:
     )
     if promises.get("consistency-model") is not None:
         yield _weak_isolation(promises["consistency-model"])
+    if promises.get("fenced") is True:
+        why = "who holds a lock is decided by tokens, where its resource is asked"
+        legal = ("mutex-overlap",)
+        yield Licence("C14", legal, "fenced=true", why, "nothing", strict=True, always=True)
     if promises.get("causality") in WEAK_CAUSALITY:
         yield _weak_causality(promises["causality"])
     yield Licence(

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from checkers import adya, causal, causal_reverse
+from checkers import adya, causal, causal_reverse, mutex
 from harness import catalog, cli
 from harness.guarantees import derive, forbidden_in
 from harness.history import History
@@ -17,6 +17,7 @@ ANOMALIES = {
     "adya": adya.ANOMALIES,
     "causal": causal.ANOMALIES,
     "causal-reverse": causal_reverse.ANOMALIES,
+    "mutex": mutex.ANOMALIES,
 }
 ALL = [one for name in ANOMALIES for one in golden(name)]
 
