@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -154,6 +154,9 @@ class Database:
             self.past.append(after)
         return True
 
+    def abort(self, running: Running) -> None:
+        """Nothing of it took place."""
+
 
 def events(
     rng: random.Random,
@@ -165,9 +168,10 @@ def events(
     mops_max: int = 3,
     info: float = 0.1,
     registers: bool = False,
+    make: Callable[[str, random.Random, bool], Database] = Database,
 ) -> list[Op]:
     """What clients of a database see, with some whose outcome they never learn."""
-    database = Database(isolation, rng, registers)
+    database = make(isolation, rng, registers)
     write = "w" if registers else "append"
     ops: list[Op] = []
     number: dict[int, int] = {}
@@ -194,6 +198,7 @@ def events(
                 if rng.random() < 0.8:
                     continue
                 del running[lane]  # it may be in a deadlock
+                database.abort(now)
                 record(Kind.FAIL, names[lane], now.asked)
                 continue
             took = database.commit(now)
