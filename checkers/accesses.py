@@ -1,7 +1,8 @@
 """Reads and writes of registers, session by session, and who read what from whom.
 
 Reads `write` and `read` (`read-init` is another), with values, or `[key, value]` for a register of
-each key. A read of nothing is null, in one with `read-init` or links (Jepsen's causal tests) also 0 where nobody writes 0.
+each key. A read of nothing is null; in Jepsen's causal tests, which have `read-init` or links, also
+0 where nobody writes 0.
 Sessions are processes. What failed did not happen; a write in doubt happened if somebody read it,
 at any time after its begin, and else can be left out.
 
