@@ -2,8 +2,8 @@
 
 Reads `enqueue` and `dequeue` (null for an empty queue), with values or `[key, value]`;
 `-o model=unordered` lets values come out in any order. A key of which a value was enqueued twice,
-or null, is judged by the search; so is one where a dequeue in doubt may have taken what was never
-seen again, if that decides and is not plain.
+or null, is judged by the search; so is one where dequeues in doubt cannot have taken all that was
+never seen again, and without that nothing is wrong: the search then tells why.
 
 Anomalies:
     reordered         a value came out before another that had been put in before it
@@ -26,7 +26,9 @@ found nothing contradicts such spans if they follow each other without a gap fro
 until after its end. An enqueue in doubt whose value came out did happen, and has no end; else it is
 left out. A dequeue in doubt can only have taken a value that never came out: what is found without
 all of these is certain, and where nothing is found with them, there is nothing. Values that were
-skipped are excused where such dequeues are enough for them and began in time.
+skipped are excused where such dequeues are enough for them and began in time; so is an empty queue
+where at some moment as many such dequeues had begun as values had been put in that never came out.
+That is exact: at each moment only their number counts, not which of them took what.
 """
 
 from __future__ import annotations
@@ -190,7 +192,8 @@ class _Findings:
         """
         told = self.told
         mine = self.fine[told.key[self.fine] == key]
-        if (told.empty.key[self.false] == key).any():
+        begun = np.sort(doubtful.begin[doubtful.key == key])
+        if not self._may_be_empty(key, mine, begun):
             return False
         out = mine[told.taker[mine] >= 0]
         out = out[np.argsort(told.in_begin[out])]
@@ -198,8 +201,25 @@ class _Findings:
         left = mine[told.taker[mine] < 0]
         later = np.searchsorted(told.in_begin[out], told.in_end[left])
         limits = np.sort(limit[later[later < len(out)]])
-        begun = np.sort(doubtful.begin[doubtful.key == key])
         return len(limits) <= len(begun) and bool((begun[: len(limits)] < limits).all())
+
+    def _may_be_empty(self, key: int, mine: Ints, begun: Ints) -> bool:
+        """Whether all that found nothing can have done so at a moment when no value was inside that
+        somebody took later, and enough dequeues in doubt had begun for all others."""
+        told = self.told
+        wrong = self.false[told.empty.key[self.false] == key]
+        taken = told.taker[mine] >= 0
+        spans = mine[taken & (told.in_end[mine] < told.out_begin[mine])]
+        since, until = np.sort(told.in_end[spans]), np.sort(told.out_begin[spans])
+        lost = np.sort(told.in_end[mine[~taken]])
+        begins, ends = told.empty.begin[wrong], told.empty.end[wrong]
+        at = np.unique(np.concatenate([since, until, lost, begun, begins]))
+        inside, ended, left, may = (
+            np.searchsorted(each, at, "right") for each in (since, until, lost, begun)
+        )
+        fine = np.append(0, np.cumsum((inside == ended) & (left <= may)))
+        first, last = np.searchsorted(at, begins), np.searchsorted(at, ends)
+        return bool((fine[last] > fine[first]).all())
 
     def _overtaken(self) -> tuple[Ints, Ints]:
         """Pairs of values: one was put in before the other, and came out after it or never.

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from checkers import linearizable as linearizable_checker
 from checkers.linearizable import queue
 from checkers.linearizable.calls import objects
 from checkers.linearizable.models import Fifo, Model, Unordered
@@ -14,7 +15,7 @@ from checkers.linearizable.search import search
 from harness.guarantees import derive
 from harness.history import History
 from harness.timeline import parse
-from harness.verdict import Outcome
+from harness.verdict import Outcome, Verdict
 from tests.checkers.oracle_linear import histories, history_of, linearizable
 from tests.checkers.witnesses import STRICT, all_stand, stands
 
@@ -176,3 +177,23 @@ def test_a_dequeue_in_doubt_excuses_one_value_only() -> None:
     assert verdict.counts == {"nonlinearizable": 1}
     twice = text + "c3:        |- dequeue --?"
     assert queue.check(drawn(twice), STRICT).outcome is Outcome.VALID
+
+
+@pytest.mark.parametrize(("name", "model"), MODELS)
+def test_a_legal_queue_is_never_searched_however_much_is_in_doubt(
+    name: str, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = derive("queue", {"model": name}, "strict")
+    searched: list[Outcome] = []
+    judge = linearizable_checker.judge
+
+    def noted(*arguments: Any, **more: Any) -> Verdict:
+        verdict = judge(*arguments, **more)
+        searched.append(verdict.outcome)
+        return verdict
+
+    monkeypatch.setattr(linearizable_checker, "judge", noted)
+    for calls in histories(Nearly(), 1500, 6, seed=53, doubtful=0.4):
+        verdict = queue.check(history_of(calls), contract)
+        assert (verdict.outcome is Outcome.VALID) == linearizable(calls, model), calls
+    assert searched and set(searched) == {Outcome.INVALID}
