@@ -25,6 +25,10 @@ Real time needs no more than a few edges a transaction: instants, one where an e
 beginning, each before the next. A node that is no transaction passes on, by `link`, the edge that
 led to it.
 
+There is no time-out, hence no `…-cycle-exists` for a cycle that could not be named in time. Where
+lost updates, internal reads and the like are seen at once, they are told by their own names only;
+which models they rule out is in `harness.consistency`.
+
 Cost: linear while nothing is found; Python for the components of what is.
 Source: A. Adya, "Weak Consistency" (1999); Elle (Kingsbury, Alvaro, 2020) for the names.
 """

@@ -24,7 +24,10 @@ that the history rules out, and all stronger ones.
 A transaction of unknown outcome took place if somebody read what it appended; else it says nothing.
 Of a key with two orders the longest list counts, and lists that contradict it give no edges.
 
-Blind to: predicates; what was appended to keys that nobody reads.
+A history in which no transaction was seen to depend on another is unknown.
+
+Blind to: predicates (G2 but for G2-item, predicate-read-miss); what was appended to keys that
+    nobody reads; that a transaction of unknown outcome was read and undone all the same.
 Cost: 1,000,000 transactions in some seconds, linear in the elements that were read.
 Source: Elle (Kingsbury, Alvaro, "Elle: Inferring Isolation Anomalies from Experimental
     Observations", VLDB 2020), from its paper and names; ours are the component search without a
@@ -41,7 +44,7 @@ from checkers import cycles
 from checkers.cycles import RW, WR, WW
 from checkers.list_append_versions import Versions
 from checkers.transactions import FAIL, INFO, Ints, shown
-from checkers.txn_cases import Cases, Words, cycle_cases, judged
+from checkers.txn_cases import Cases, Words, cycle_cases, judged, unrelated
 from harness.guarantees import Contract
 from harness.history import History
 from harness.verdict import EXAMPLES_MAX, Finding, Verdict
@@ -77,7 +80,7 @@ def _doubts(v: Versions) -> list[str]:
     if len(v.unlike):
         at = int(v.t.begin[v.t.txn[v.unlike[0]]])
         doubts.append(f"{len(v.unlike)} reads gave no list, the first is of op {at}")
-    return doubts
+    return [*doubts, *unrelated(v.t, v.edges[0])]
 
 
 # -- words ---------------------------------------------------------------------------------------
@@ -450,7 +453,7 @@ ANOMALIES = (*_DETECT, *cycles.ANOMALIES)
 
 
 def _cycles(v: Versions) -> dict[str, Cases]:
-    edges, free = v.edges()
+    edges, free = v.edges
 
     def words(txns: tuple[int, ...]) -> _Words:
         return _Words(v, *txns)

@@ -210,6 +210,7 @@ class Versions:
 
     # -- edges -----------------------------------------------------------------------------------
 
+    @cached_property
     def edges(self) -> tuple[Edges, int]:
         """ww, wr and rw, and the first number that is no node."""
         parts = [self._ww()]

@@ -22,7 +22,10 @@ versions in order; `-o linearizable-keys=true` if all do in real time. See
 A write of unknown outcome took place if somebody read it. A key whose order contradicts itself is
 told, and gives no order.
 
-Blind to: the order of versions beyond those rules; predicates.
+A history in which no transaction was seen to depend on another is unknown.
+
+Blind to: the order of versions beyond those rules; predicates; orders that the database itself
+    would tell; that a transaction of unknown outcome was read and undone all the same.
 Cost: 1,000,000 transactions in some seconds; linear.
 Source: Elle (Kingsbury, Alvaro, VLDB 2020); ours uses writes of unknown outcome, too.
 """
@@ -46,7 +49,7 @@ from checkers.rw_register_versions import (
     Registers,
 )
 from checkers.transactions import FAIL, OK, Ints
-from checkers.txn_cases import Cases, Words, cycle_cases, judged
+from checkers.txn_cases import Cases, Words, cycle_cases, judged, unrelated
 from harness.guarantees import Contract
 from harness.history import History
 from harness.verdict import EXAMPLES_MAX, Finding, Verdict
@@ -86,7 +89,7 @@ def _doubts(v: Registers) -> list[str]:
     if len(v.unlike):
         at = int(v.t.begin[v.t.txn[v.unlike[0]]])
         doubts.append(f"{len(v.unlike)} reads gave no single value, the first is of op {at}")
-    return doubts
+    return [*doubts, *unrelated(v.t, v.edges[0])]
 
 
 class _Words(Words):
@@ -295,7 +298,7 @@ ANOMALIES = (*_DETECT, *cycles.ANOMALIES)
 
 
 def _cycles(v: Registers) -> dict[str, Cases]:
-    edges, free = v.edges()
+    edges, free = v.edges
 
     def words(txns: tuple[int, ...]) -> _Words:
         return _Words(v, *txns)

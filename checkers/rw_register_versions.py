@@ -253,6 +253,7 @@ class Registers:
 
     # -- edges between transactions --------------------------------------------------------------
 
+    @cached_property
     def edges(self) -> tuple[Edges, int]:
         """ww, wr and rw, and the first number that is no node."""
         order = self.order

@@ -78,6 +78,16 @@ def judged(
     return Verdict.of(found, counts=counts, doubts=doubts, stats=told, windows=windows)
 
 
+def unrelated(t: Transactions, edges: Edges) -> list[str]:
+    """A doubt where no transaction was seen to come before another: any isolation allows that."""
+    if len(edges) or len(t) < 2:
+        return []
+    return [
+        f"none of {len(t)} transactions was seen to depend on another: nobody read what another "
+        "wrote, or did not, so that nothing was tested"
+    ]
+
+
 class Words:
     """Names of transactions, and the finding that speaks of them."""
 

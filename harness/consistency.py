@@ -93,8 +93,14 @@ ALIASES: Mapping[str, str] = {
     "PL-3": "serializable",
     "PL-SS": "strict-serializable",
     "strong-serializable": "strict-serializable",
+    "conflict-serializable": "serializable",
+    "causal-cerone": "causal",
+    "strong-PL-1": "strong-read-uncommitted",
+    "strong-PL-2": "strong-read-committed",
+    "strong-session-PL-1": "strong-session-read-uncommitted",
+    "strong-session-PL-2": "strong-session-read-committed",
 }
-"""Adya's names."""
+"""Adya's names, and Elle's."""
 
 ANOMALIES = tuple(dict.fromkeys(name for own in OWN.values() for name in own))
 """All that some model forbids."""

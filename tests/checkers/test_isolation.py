@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -16,11 +17,14 @@ from checkers import list_append, rw_register
 from checkers.list_append_versions import Versions
 from checkers.rw_register_versions import Registers
 from harness import consistency
+from harness.checker import Check
 from harness.history import History
 from harness.op import Op
 from harness.timeline import render
-from tests.checkers import stores
-from tests.checkers.txns import Database, events
+from harness.verdict import Outcome
+from tests.checkers import by_hand, stores
+from tests.checkers.txns import Database, events, one_by_one, txn
+from tests.checkers.witnesses import STRICT
 
 HISTORIES = 200
 """Of each flaw, of lists and of registers."""
@@ -136,3 +140,23 @@ def test_a_weak_database_shows_what_its_model_allows(
         seen |= names
     assert must <= seen
     assert CYCLES & seen
+
+
+@pytest.mark.parametrize(
+    ("check", "mops"),
+    [
+        (list_append.check, [[["append", 1, 1]], [["r", 2, []]]]),
+        (rw_register.check, [[["w", 1, 1]], [["r", 2, None]]]),
+    ],
+    ids=["append", "wr"],
+)
+def test_where_nothing_depends_on_anything_nothing_was_tested(check: Check, mops: Any) -> None:
+    history = one_by_one(*(txn(*some) for some in mops))
+    verdict = check(history, STRICT)
+    assert verdict.outcome is Outcome.UNKNOWN and "nothing was tested" in verdict.doubts[0]
+
+
+@pytest.mark.parametrize("name", sorted(by_hand.SUBJECTS))
+def test_a_checker_agrees_with_all_orders_and_is_monotone(name: str) -> None:
+    outcomes = by_hand.tried(name, histories=60, operations=6, seed=1_000_000)
+    assert {"valid", "invalid"} <= set(outcomes)
