@@ -55,6 +55,8 @@ OWN: Mapping[str, Mapping[str, Load]] = {
         "log": _attribute("checkers.log", "check"),
         "crash": _attribute("checkers.crash", "check"),
         "faults": _attribute("checkers.faults", "check"),
+        "statistics": _attribute("checkers.statistics", "check"),
+        "clients": _attribute("checkers.clients", "check"),
         "liveness": _attribute("checkers.liveness", "check"),
         "quorum": _attribute("checkers.quorum", "check"),
         "recovery": _attribute("checkers.recovery", "check"),

@@ -7,6 +7,7 @@ A workload's client speaks for one process to one node. It returns a value or ra
 from __future__ import annotations
 
 import asyncio
+import traceback
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -61,6 +62,39 @@ class Client(Protocol):
     async def close(self) -> None:
         """Let go of connections and threads. Must not change the logical state of the system."""
         ...
+
+
+FRAMES_MAX = 12
+"""Of a traceback, the innermost ones."""
+
+_OF_PYTHON = frozenset({"builtins", "asyncio", "json", "struct"})
+_FORESEEN = (OpError, OSError, EOFError, asyncio.CancelledError)
+
+
+def is_mistake(error: BaseException) -> bool:
+    """Whether an error tells of the code that raised it, and not of the system that was asked:
+    Python's own, unless it is of the network. A library's own errors are its word for the system's.
+
+    >>> is_mistake(KeyError("offset")), is_mistake(ConnectionResetError())
+    (True, False)
+    """
+    home = type(error).__module__.partition(".")[0]
+    return home in _OF_PYTHON and not isinstance(error, _FORESEEN)
+
+
+def place(error: BaseException) -> tuple[str, str, int]:
+    """The error's name, and the file and line where it was raised."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    where = ("", 0) if last is None else (last.tb_frame.f_code.co_filename, last.tb_lineno)
+    return (type(error).__name__, *where)
+
+
+def told(error: BaseException) -> str:
+    """The error's traceback, as it stands in a history."""
+    lines = traceback.format_exception(error, limit=-FRAMES_MAX)
+    return "".join(lines).encode("utf-8", "replace").decode()
 
 
 def classify(error: BaseException, f: str, reads: frozenset[str]) -> tuple[Kind, tuple[str, str]]:

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from harness.client import Client, Endpoint, classify
+from harness.client import Client, Endpoint, classify, is_mistake, place, told
 from harness.errors import AssayError, OpError
 from harness.op import Kind, Op
 
@@ -63,6 +63,7 @@ class ClientHands:
         self._prototype, self._endpoint = prototype, endpoint
         self._reads, self._problems = reads, problems
         self._client: Client | None = None
+        self._mistakes: set[tuple[str, str, int]] = set()
 
     async def perform(self, op: Op) -> Completion:
         client = self._client
@@ -70,7 +71,8 @@ class ClientHands:
             try:
                 client = self._client = await self._prototype.open(self._endpoint)
             except Exception as error:
-                return Kind.FAIL, op.value, ("NoClient", self._why_not(error)), None
+                why = ("NoClient", self._why_not(error))
+                return Kind.FAIL, op.value, why, self._mistake(error)
         try:
             return Kind.OK, await client.invoke(op), None, None
         except asyncio.CancelledError as error:
@@ -79,13 +81,25 @@ class ClientHands:
                 raise
             # Nobody cancelled us: a library cancelled its own future, as when a connection goes.
             kind, why = classify(error, op.f, self._reads)
+            return kind, op.value, why, None
         except Exception as error:
             kind, why = classify(error, op.f, self._reads)
-        return kind, op.value, why, None
+            return kind, op.value, why, self._mistake(error)
 
     def let_go(self) -> asyncio.Task[None] | None:
         client, self._client = self._client, None
         return asyncio.ensure_future(_close(client)) if client is not None else None
+
+    def _mistake(self, error: Exception) -> dict[str, Any] | None:
+        """What the history says of an error that nobody foresaw: its name, and once a place the
+        traceback, since it may be met thousands of times."""
+        if not is_mistake(error):
+            return None
+        known, at = self._mistakes, place(error)
+        again = at in known
+        known.add(at)
+        name = type(error).__name__
+        return {"unhandled": name} if again else {"unhandled": name, "traceback": told(error)}
 
     def _why_not(self, error: Exception) -> str:
         if not isinstance(error, AssayError):
