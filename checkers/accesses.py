@@ -94,13 +94,16 @@ class Accesses:
 
     def name(self, row: int) -> Any:
         """The operation's key, as the history has it; None without keys."""
-        return self.history.values.get(int(self.begin[row]))[0] if self.keyed else None
+        return self.history.values.get(self._said_at(row))[0] if self.keyed else None
 
     def told(self, row: int) -> Any:
         """The value, as the history has it."""
-        at = int(self.begin[row] if self.write[row] else self.end[row])
-        value = self.history.values.get(at)
+        value = self.history.values.get(self._said_at(row))
         return value[1] if self.keyed else value
+
+    def _said_at(self, row: int) -> int:
+        """The event that says what was written or read."""
+        return int(self.begin[row] if self.write[row] else self.end[row])
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,6 +243,11 @@ def test_any_json_is_a_value_and_what_is_none_is_in_doubt() -> None:
     assert causal.check(odd, STRICT).outcome is Outcome.UNKNOWN
 
 
+def test_a_reads_key_is_what_it_told_whatever_it_asked() -> None:
+    told = drawn("c0: |- write [1,1] --| |- read [] -> [1,2] --|")
+    assert all_stand(told, causal.check).counts == {"ThinAirRead": 1}
+
+
 # -- Jepsen's causal tests ------------------------------------------------------------------------
 
 STEPS = [
