@@ -27,6 +27,10 @@ from nodes.broker.partition import Partition
 from nodes.broker.wire import Request
 
 NO_REPLICA = -1
+REFUSAL_S = 0.02
+"""How long a consumer waits for an answer that says nothing but that it asked the wrong node, or
+for the wrong offset. Some clients (aiokafka 0.14 is one) ask again at once until their metadata are
+new: thousands of times a second, while an election is what everybody waits for."""
 _TOPIC_IDS = 13
 """From this version on topics are named by their ids."""
 _ENDPOINTS = 16
@@ -82,6 +86,8 @@ async def fetch(context: Context, request: Request, listener: str) -> Any:
     found = await _poll(context, body, asked, follower=replica >= 0)
     if replica < 0:
         context.metrics.bytes_out += found.size
+        if found.urgent and not found.size:
+            await asyncio.sleep(min(REFUSAL_S, max(body.max_wait_ms, 0) / 1000))
     return _answer(context, request, listener, found)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from kafka.record.memory_records import MemoryRecords
 
+from nodes.broker.api.fetch import REFUSAL_S
 from nodes.broker.controller.commands import ElectPreferred, Fence
 from nodes.broker.errors import Code
 from tests.nodes.broker.api.broker import FOLLOWER, ME, NAMES, OTHER, Broker, batch, fetched
@@ -229,6 +230,27 @@ async def test_who_does_not_lead_says_who_does(broker: Broker) -> None:
     assert part.error_code == Code.NOT_LEADER_OR_FOLLOWER
     assert (part.current_leader.leader_id, part.current_leader.leader_epoch) == (FOLLOWER, 0)
     assert [(e.node_id, e.host) for e in answer.node_endpoints] == [(FOLLOWER, "c1.2")]
+
+
+async def test_a_consumer_that_asks_the_wrong_node_again_and_again_does_not_spin(
+    broker: Broker,
+) -> None:
+    await broker.create_topic(assignments=[(FOLLOWER, ME)])
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for _ in range(3):
+        part = await broker.fetch(0, max_wait_ms=500)
+        assert part.error_code == Code.NOT_LEADER_OR_FOLLOWER
+    assert loop.time() - began >= 3 * REFUSAL_S
+
+
+async def test_a_consumer_that_would_not_wait_is_refused_at_once(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodes.broker.api.fetch.REFUSAL_S", 3600)
+    await broker.create_topic(assignments=[(FOLLOWER, ME)])
+    part = await asyncio.wait_for(broker.fetch(0, max_wait_ms=0), 60)
+    assert part.error_code == Code.NOT_LEADER_OR_FOLLOWER
 
 
 async def test_topics_are_named_by_id_in_later_versions(broker: Broker) -> None:
