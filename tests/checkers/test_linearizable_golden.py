@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -36,16 +35,6 @@ def test_a_golden_history_has_the_verdict_that_is_written_beside_it(one: Golden)
 )
 def test_every_anomaly_has_a_golden_history(name: str, anomalies: tuple[str, ...]) -> None:
     assert {found for one in golden(name) for found in one.anomalies} == set(anomalies)
-
-
-@pytest.mark.parametrize("one", ALL, ids=lambda one: one.file.stem)
-def test_the_command_line_says_the_same(one: Golden, capsys: pytest.CaptureFixture[str]) -> None:
-    options = [word for name, value in one.options.items() for word in ("-o", f"{name}={value}")]
-    status = cli.main(["check", str(one.file), "--workload", one.workload, "--json", *options])
-    shape = json.loads(capsys.readouterr().out)
-    assert status == (1 if one.anomalies else 0)
-    assert sorted(shape["anomalies"]) == sorted(one.anomalies)
-    assert all(not found["examples"][0].get("reason") for found in shape["anomalies"].values())
 
 
 def test_a_witness_of_a_valid_history_is_an_order(capsys: pytest.CaptureFixture[str]) -> None:

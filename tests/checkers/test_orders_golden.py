@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from checkers import adya, causal, causal_reverse, mutex
-from harness import catalog, cli
+from harness import catalog
 from harness.guarantees import derive, forbidden_in
 from harness.history import History
 from tests.checkers.witnesses import stands
@@ -38,12 +36,3 @@ def test_every_anomaly_has_a_golden_history_and_a_reason_why_it_is_forbidden(nam
     assert {found for one in golden(name) for found in one.anomalies} == set(ANOMALIES[name])
     assert any(not one.anomalies for one in golden(name)), "and there is one that is valid"
     assert set(forbidden_in(name)) >= set(ANOMALIES[name])
-
-
-@pytest.mark.parametrize("one", ALL, ids=lambda one: one.file.stem)
-def test_the_command_line_says_the_same(one: Golden, capsys: pytest.CaptureFixture[str]) -> None:
-    options = [word for name, value in one.options.items() for word in ("-o", f"{name}={value}")]
-    status = cli.main(["check", str(one.file), "--workload", one.workload, "--json", *options])
-    shape = json.loads(capsys.readouterr().out)
-    assert status == (1 if one.anomalies else 0)
-    assert sorted(shape["anomalies"]) == sorted(one.anomalies)

@@ -15,6 +15,7 @@ from harness.errors import EnvironmentFailure
 from harness.host.contract import Host
 from harness.sim import links, scheduler
 from harness.sim.disk import Fenced
+from harness.sim.machine import Machine
 from harness.sim.world import World
 from tests.sim.hosts import PORT, Collector, listening, until
 
@@ -335,15 +336,22 @@ def test_an_interrupt_is_no_end_of_the_program_that_happened_to_run(where: str) 
 # -- power and pauses ------------------------------------------------------------------------
 
 
+async def reached(
+    world: World, collector: Collector
+) -> tuple[Machine, asyncio.StreamReader, asyncio.StreamWriter]:
+    """A machine n1 that listens, and a connection to it over the links of c1."""
+    machine = world.machine("n1")
+    world.network.route(("n1", PORT), "c1")
+    machine.start(listening(lambda: collector))
+    await asyncio.sleep(0.01)
+    return machine, *await asyncio.open_connection("n1", PORT)
+
+
 def test_a_machine_without_power_is_silent_and_resets_when_it_is_up_again() -> None:
     collector, again = Collector(), Collector()
 
     async def main(world: World) -> None:
-        machine = world.machine("n1")
-        world.network.route(("n1", PORT), "c1")
-        machine.start(listening(lambda: collector))
-        await asyncio.sleep(0.01)
-        reader, writer = await asyncio.open_connection("n1", PORT)
+        machine, reader, writer = await reached(world, collector)
         writer.write(b"a")
         assert await reader.read(2) == b"ok"
         machine.power_off()
@@ -371,11 +379,7 @@ def test_a_machine_that_lost_power_behind_a_cut_resets_when_both_are_over() -> N
     collector = Collector()
 
     async def main(world: World) -> None:
-        machine = world.machine("n1")
-        world.network.route(("n1", PORT), "c1")
-        machine.start(listening(lambda: collector))
-        await asyncio.sleep(0.01)
-        reader, writer = await asyncio.open_connection("n1", PORT)
+        machine, reader, writer = await reached(world, collector)
         back = world.network.link("n1", "c1")
         world.network.cut([back])
         writer.write(b"a")
