@@ -7,9 +7,10 @@ comments, discards) and becomes JSON, so that a history has one set of value sha
     [1 2], (1 2), #{1 2}  [1, 2]                       nil, true         null, true
     {:f 1, 0 2}           {"f": 1, "0": 2}             ##NaN             "##NaN"
     #jepsen.history.Op{…}, #inst "…"                   what is tagged, without its tag
+    1e999                                              "##Inf", as Clojure reads it
 
-A key that is a collection becomes its JSON text. Blind to: tags, the difference between keywords,
-symbols and strings, and metadata.
+A key that is a collection becomes its JSON text, of `KEY_CHARACTERS_MAX` at most. Metadata are
+passed over. Blind to: tags, and the difference between keywords, symbols and strings.
 
 There is a library, edn_format; it reads these files thirty times slower and its last release is of
 2021. Cost: about 1 µs a token. Source: the EDN specification (edn-format/edn), and Clojure's
@@ -22,6 +23,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -106,6 +108,7 @@ _TOKEN = re.compile(
     |(?P<char>\\(?:u[0-9a-fA-F]{4}|[a-z]+|.))
     |(?P<special>\#\#[A-Za-z]+)
     |(?P<discard>\#_)
+    |(?P<meta>\#?\^)
     |(?P<tag>\#:?[^\s,;"()\[\]{}\#_:][^\s,;"()\[\]{}]*)
     |(?P<symbol>(?![+-]?\d)[^\s,;"()\[\]{}\#\\:][^\s,;"()\[\]{}]*)""",
     re.VERBOSE | re.DOTALL,
@@ -119,6 +122,10 @@ _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "n": "\n", "r": "\r", "t": "\t", "f"
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[0-3]?[0-7]{1,2}|.)", re.DOTALL)
 DEPTH_MAX: Final = 200
 """Of nested collections and tags; Python's own stack ends at a thousand calls."""
+DIGITS_MAX: Final = 1000
+"""Of an integer: reading one takes time in the square of its digits."""
+KEY_CHARACTERS_MAX: Final = 10_000
+"""The text of a map that is a map's key doubles its escapes, and so on for every map around it."""
 
 
 class _Reader:
@@ -143,7 +150,7 @@ class _Reader:
         self.at = match.end()
         token, kind = match.group(), match.lastgroup
         if kind == "number":
-            return _number(token)
+            return self._number(token, start)
         if kind == "keyword":
             return token.lstrip(":")
         if kind == "open":
@@ -161,6 +168,9 @@ class _Reader:
         if kind == "discard":
             self._value(start)
             return _NOTHING
+        if kind == "meta":
+            self._value(start)
+            return self._value(start)
         raise EdnError(start, f"{token!r} closes nothing")
 
     def _value(self, start: int) -> Any:
@@ -198,7 +208,7 @@ class _Reader:
             return items
         if len(items) % 2:
             raise EdnError(start, "a map has a key without a value")
-        keys = list(map(_key, items[::2]))
+        keys = [self._key(item, start) for item in items[::2]]
         if len(set(keys)) < len(keys):
             raise EdnError(start, "a map has a key twice")
         return dict(zip(keys, items[1::2], strict=True))
@@ -235,26 +245,29 @@ class _Reader:
             return _CHARACTERS[name]
         raise EdnError(start, f"unknown character \\{name}")
 
+    def _number(self, token: str, start: int) -> int | float | str:
+        if "/" in token:
+            return token
+        if len(token) > DIGITS_MAX:
+            raise EdnError(start, f"a number of {len(token)} digits; {DIGITS_MAX} can be read")
+        if "x" in token or "X" in token:
+            return int(token, 16)
+        token = token.rstrip("N")
+        if token.lstrip("+-").isdecimal():
+            return int(token)
+        value = float(token.rstrip("M"))
+        return value if isfinite(value) else "##Inf" if value > 0 else "##-Inf"
+
+    def _key(self, key: Any, start: int) -> str:
+        """A map's key as JSON has it: a name."""
+        name = key if isinstance(key, str) else dump(key).decode()
+        if len(name) > KEY_CHARACTERS_MAX:
+            raise EdnError(start, f"a key of a map is {len(name)} characters long as JSON")
+        return name
+
     def _unreadable(self, start: int) -> EdnError:
         rest = self.text[start : start + 20]
         if rest.startswith('"'):
             return EdnError(start, "a string is never closed", torn=True)
         ends = start + len(rest) == len(self.text)
         return EdnError(start, f"{rest!r} is no EDN", torn=ends and rest in ("#", "\\", ":", "##"))
-
-
-def _number(token: str) -> int | float | str:
-    if "/" in token:
-        return token
-    if "x" in token or "X" in token:
-        return int(token, 16)
-    token = token.rstrip("N")
-    plain = token.lstrip("+-")
-    if plain.isdecimal():
-        return int(token)
-    return float(token.rstrip("M"))
-
-
-def _key(key: Any) -> str:
-    """A map's key as JSON has it: a name."""
-    return key if isinstance(key, str) else dump(key).decode()

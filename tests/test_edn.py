@@ -37,6 +37,10 @@ def read(text: str) -> list[Any]:
         ("2.5M", 2.5),
         ("-1.5e-3", -0.0015),
         ("1e3", 1000.0),
+        ("1e999", "##Inf"),
+        ("-1e999M", "##-Inf"),
+        ('^{:line 3, :doc "x"} [1 ^:dynamic 2]', [1, 2]),
+        ("#^String s", "s"),
         (":send", "send"),
         (":kafka/send", "kafka/send"),
         ("::send", "send"),
@@ -103,6 +107,10 @@ def test_forms_follow_each_other_with_or_without_space() -> None:
         ("[" * 10_000, "nested more than", False),
         ("#a " * 10_000, "nested more than", False),
         ("#_ " * 10_000, "nested more than", False),
+        ("^a " * 10_000, "nested more than", False),
+        ("^{:a 1}", "ends before", True),
+        ("7" * 5000, "a number of 5000 digits", False),
+        ("{" * 40 + ":a 1" + "} 2" * 39 + "}", "characters long as JSON", False),
     ],
 )
 def test_what_is_no_edn_is_refused(text: str, reason: str, torn: bool) -> None:
