@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
 from checkers import clients, statistics
+from harness.cli import main
 from harness.history import History
 from harness.op import Kind, Op
 from harness.verdict import Outcome
@@ -47,6 +54,18 @@ def test_mistakes_of_clients_are_told_by_name_and_those_of_the_network_are_not()
     assert stats["operations"] == 2 and set(stats["errors"]) == {"TypeError", "KeyError"}
     assert stats["errors"]["TypeError"]["traceback"] == MARK["traceback"]
     assert "TypeError × 1" in stats["note"] and "op 3, add: TypeError: no" in stats["note"]
+
+
+def test_both_are_asked_for_at_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "history.jsonl"
+    path.write_text("".join(f"{msgspec.json.encode(each).decode()}\n" for each in HISTORY))
+    words = ["check", str(path), "--checker", "statistics", "--checker", "clients", "--json"]
+    assert main(words) == 0
+    told = json.loads(capsys.readouterr().out)["checkers"]
+    assert told["statistics"]["stats"]["by f"]["add"]["count"] == 3
+    assert set(told["clients"]["stats"]["errors"]) == {"TypeError", "KeyError"}
 
 
 def test_nothing_is_said_of_nothing() -> None:
