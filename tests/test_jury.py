@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 
 from harness import limits
 from harness.checker import Check, judge
+from harness.cluster.machines import has_ended
 from harness.guarantees import Contract
 from harness.history import History
 from harness.jury import Jury
@@ -314,8 +314,7 @@ def test_no_juror_outlives_its_parent(tmp_path: Path, signum: int, status: int) 
     child.communicate(timeout=30)
     assert child.returncode == status
     for juror in jurors:
-        ended, _, _ = select.select([juror], [], [], 30)
-        assert ended
+        assert has_ended(juror, 30_000)
         os.close(juror)
 
 

@@ -47,6 +47,13 @@ REMOVALS = 5  # an engine under load may refuse once: the endpoint of a containe
 T = TypeVar("T")
 
 
+def has_ended(pidfd: int, within_ms: int = 0) -> bool:
+    """Whether that process is over by then. `select` would know the first 1,024 files only."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(within_ms))
+
+
 @dataclass(slots=True)
 class Server:
     """A process started in a machine. `reported` is set when its end is."""
@@ -59,7 +66,7 @@ class Server:
 
     @property
     def has_ended(self) -> bool:
-        return bool(select.select([self.pidfd], [], [], 0)[0])
+        return has_ended(self.pidfd)
 
 
 @dataclass(slots=True)

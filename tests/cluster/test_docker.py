@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import select
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ import requests
 from harness.cluster import leftovers, netfilter
 from harness.cluster.contract import Link, NodeState, Outcome, Shape
 from harness.cluster.docker import DockerCluster
-from harness.cluster.machines import Machines
+from harness.cluster.machines import Machines, has_ended
 from harness.cluster.netfilter import Drops
 from harness.cluster.postmortem import thread_states
 from harness.errors import EnvironmentFailure, FaultNotPossible
@@ -217,7 +216,7 @@ async def test_a_fault_meets_the_end_of_a_node_that_nobody_has_noticed_yet(
     await cluster.pause("n1")
     pidfd = os.pidfd_open((await cluster.resume("n1")).evidence["pid"])
     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    assert select.select([pidfd], [], [], 10)[0], "it has ended, and our loop has not run since"
+    assert has_ended(pidfd, 10_000), "it has ended, and our loop has not run since"
     os.close(pidfd)
     assert (await cluster.kill("n1")).outcome is Outcome.SKIPPED
     assert cluster.state("n1") is NodeState.DEAD and len(cluster.crashes()) == 1
