@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import catalog, provenance
+from harness import catalog, node_logs, provenance
 from harness.checker import Check
 from harness.cluster.contract import Ability, Cluster
 from harness.errors import UsageError
@@ -29,6 +29,8 @@ from nemeses.rhythm import Rhythm
 
 WORLD = "sim."
 """Options of a simulated world begin so."""
+
+LOG_PATTERN = "log-pattern"
 
 ALWAYS = ("crash", "faults", "quorum")
 """Checkers that judge every run, whatever its workload."""
@@ -80,6 +82,7 @@ def parse_test(arguments: argparse.Namespace, seed: int, *, keep: bool = True) -
         liveness_s=arguments.liveness,
         tape=None if arguments.tape is None else load_tape(arguments.tape, concurrency),
         bug=arguments.bug,
+        of_folder=partial(with_logs, checks),
         record=provenance.record(arguments, seed, disk, package, workload),
     )
 
@@ -136,6 +139,13 @@ def virtual(system: System, library: str | None) -> str:
 def checkers(more: Iterable[str]) -> Mapping[str, Check]:
     """The checkers named in ALWAYS, and `more` of them."""
     return {name: catalog.find("checkers", name) for name in (*ALWAYS, *more)}
+
+
+def with_logs(checks: Mapping[str, Any], folder: RunFolder) -> Mapping[str, Check]:
+    """Those of the checkers that read the nodes' logs, with the logs of a run."""
+    if LOG_PATTERN not in checks:
+        return {}
+    return {LOG_PATTERN: partial(checks[LOG_PATTERN], logs=node_logs.read(folder.path))}
 
 
 def jury(arguments: argparse.Namespace) -> Jury:

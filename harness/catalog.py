@@ -60,6 +60,7 @@ OWN: Mapping[str, Mapping[str, Load]] = {
         "liveness": _attribute("checkers.liveness", "check"),
         "quorum": _attribute("checkers.quorum", "check"),
         "recovery": _attribute("checkers.recovery", "check"),
+        "log-pattern": _attribute("checkers.log_pattern", "check"),
         "append": _attribute("checkers.list_append", "check"),
         "wr": _attribute("checkers.rw_register", "check"),
         "register": _attribute("checkers.linearizable.register", "check"),

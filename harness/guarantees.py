@@ -176,6 +176,9 @@ class Contract:
         if (limit_s := self.promises.get("recovery")) is not None:
             because = f"recovery: whoever asks is served within {limit_s:g} s of the last healing"
             rules.setdefault("slow-recovery", {"here": "forbidden", "because": because})
+        if (pattern := self.promises.get("log-pattern")) is not None:
+            because = f"log-pattern: no line of a node's log matches {pattern}"
+            rules.setdefault("log-pattern", {"here": "forbidden", "because": because})
         for name, because in forbidden_in(self.workload).items():
             rules.setdefault(name, {"here": "forbidden", "because": because})
         return rules
@@ -278,6 +281,13 @@ def _seconds(name: str, value: Any) -> float:
     return float(found[1]) / (1000 if found[2] == "ms" else 1)
 
 
+def _pattern(name: str, value: Any) -> str:
+    try:
+        return re.compile(str(value)).pattern
+    except re.error as error:
+        raise UsageError(f"{name}={value}: no regular expression: {error}") from None
+
+
 def _model(name: str, value: Any) -> str:
     model = consistency.find(str(value))
     if model is None:
@@ -313,8 +323,8 @@ PROMISES: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
 }
 """By workload: the options that its promises depend on, and how their text is read."""
 
-OF_ALL: Mapping[str, Callable[[str, Any], Any]] = {"recovery": _seconds}
-"""The same, for every workload."""
+OF_ALL: Mapping[str, Callable[[str, Any], Any]] = {"recovery": _seconds, "log-pattern": _pattern}
+"""The same, for every workload. Each is judged by the checker of its name."""
 
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "append": {"consistency-model": consistency.DEFAULT},

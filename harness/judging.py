@@ -11,9 +11,9 @@ from typing import Any
 
 from checkers import linearizable
 from harness import catalog
-from harness.arguments import checkers, jury, split_options
+from harness.arguments import checkers, jury, split_options, with_logs
 from harness.errors import UsageError
-from harness.guarantees import Contract, derive
+from harness.guarantees import OF_ALL, Contract, derive
 from harness.history import History
 from harness.report import text
 from harness.run import weigh
@@ -38,9 +38,10 @@ def check_command(arguments: argparse.Namespace) -> int:
     workload = _judged_as(name)
     given, _ = split_options(arguments.options)
     contract = _contract(name or "", record, arguments.contract, given)
-    if contract.promises.get("recovery") is not None:
-        more.append("recovery")
+    more += [name for name in OF_ALL if contract.promises.get(name) is not None]
     checks = {**workload.CHECKS, **checkers(more)}
+    if record:
+        checks.update(with_logs(checks, RunFolder.find(path)))
     history = History.load(path)
     verdict = jury(arguments).judge(history, checks, contract)
     verdict = weigh(verdict, history, getattr(workload, "READS", frozenset()), {})

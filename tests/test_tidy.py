@@ -82,6 +82,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     "harness.faults": CONTRACTS,
     "harness.store": CONTRACTS,
     "harness.activations": CONTRACTS,
+    "harness.node_logs": CONTRACTS,
     "harness.run": ENGINE,
     "harness.sim": [*CONTRACTS, "harness.host", "harness.sim"],
     "harness.cluster": [*CONTRACTS, "harness.cluster", "harness.sim"],
