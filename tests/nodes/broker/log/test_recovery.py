@@ -76,8 +76,8 @@ async def test_a_log_that_was_killed_is_as_it_was(disk: QuickDisk) -> None:
 async def test_a_tail_torn_at_any_byte_loses_that_batch_and_no_other(disk: QuickDisk) -> None:
     starts = await filled(disk, 3)
     whole = disk.read(FIRST)
+    file = disk.open(FIRST)
     for size in range(starts[2], len(whole)):
-        file = disk.open(FIRST)
         file.write_at(0, whole)
         file.truncate(size)
         log = await opened(disk)
@@ -85,6 +85,7 @@ async def test_a_tail_torn_at_any_byte_loses_that_batch_and_no_other(disk: Quick
         assert log.recovered.cut_bytes == size - starts[2]
         assert file.size() == starts[2]
         log.abandon()
+    file.close()
 
 
 async def test_a_flipped_bit_under_the_crc_cuts_the_log_before_its_batch(
@@ -92,16 +93,17 @@ async def test_a_flipped_bit_under_the_crc_cuts_the_log_before_its_batch(
 ) -> None:
     starts = await filled(disk, 3)
     whole = disk.read(FIRST)
+    file = disk.open(FIRST)
     for bit in range(8 * starts[1], 8 * starts[2]):
         if bit // 8 - starts[1] in (*range(8), *range(12, 16)):
             continue  # base offset and epoch, which the leader writes: no CRC covers them
-        file = disk.open(FIRST)
         file.write_at(0, whole)
         file.write_at(bit // 8, bytes([whole[bit // 8] ^ 1 << bit % 8]))
         log = await opened(disk)
         assert texts(log) == [b"value 0"]
         log.abandon()
         file.truncate(0)
+    file.close()
 
 
 @pytest.mark.parametrize("tail", [b"\0" * 100, b"\xff" * 100, b"x"], ids=["zeros", "ones", "one"])
