@@ -63,13 +63,10 @@ def check(history: History, contract: Contract) -> Verdict:
     model = Unordered() if unordered else Fifo()
     budget = linearizable.budget(contract)
     keyed = linearizable.are_keyed(history, model)
-    put = columns.asked(history, "enqueue", keyed)
-    failed = columns.asked(history, "enqueue", keyed, failed=True)
-    got = columns.told(history, "dequeue", keyed)
-    doubtful = columns.in_doubt(history, "dequeue", keyed)
-    if put is None or got is None or failed is None or doubtful is None:
+    read = Values.read(history, "enqueue", "dequeue", keyed)
+    if read is None:
         return linearizable.judge(history, model, budget=budget)
-    told = Values.of(history, put, got, failed)
+    told, doubtful = read
     ambiguous = told.key[(told.puts > 1) | ((told.puts > 0) & (told.value == NULL))]
     clear = ~np.isin(told.key, ambiguous)
     seen = _Findings(history, told, keyed, not unordered, clear)
@@ -119,6 +116,17 @@ class Values:
     out_end: Ints
     maker: Ints
     taker: Ints
+
+    @staticmethod
+    def read(history: History, put: str, take: str, keyed: bool) -> tuple[Values, Ops] | None:
+        """The values, and the dequeues in doubt; None where some values have no codes."""
+        asked = columns.asked(history, put, keyed)
+        failed = columns.asked(history, put, keyed, failed=True)
+        told = columns.told(history, take, keyed)
+        doubtful = columns.in_doubt(history, take, keyed)
+        if asked is None or told is None or failed is None or doubtful is None:
+            return None
+        return Values.of(history, asked, told, failed), doubtful
 
     @staticmethod
     def of(history: History, put: Ops, got: Ops, failed: Ops) -> Values:

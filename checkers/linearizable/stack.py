@@ -39,13 +39,10 @@ def check(history: History, contract: Contract) -> Verdict:
     """Every stack that has no order."""
     model, budget = Stack(), linearizable.budget(contract)
     keyed = linearizable.are_keyed(history, model)
-    put = columns.asked(history, "push", keyed)
-    failed = columns.asked(history, "push", keyed, failed=True)
-    got = columns.told(history, "pop", keyed)
-    doubtful = columns.in_doubt(history, "pop", keyed)
-    if put is None or got is None or failed is None or doubtful is None:
+    read = Values.read(history, "push", "pop", keyed)
+    if read is None:
         return linearizable.judge(history, model, budget=budget)
-    told = Values.of(history, put, got, failed)
+    told, doubtful = read
     odd = (told.puts != 1) & (told.puts + told.gets > 0) | (told.gets > 1)
     odd |= (told.puts > 0) & ((told.value == NULL) | (told.out_end < told.in_begin))
     unclear = np.unique(told.key[odd])
