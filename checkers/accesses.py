@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from checkers.linearizable.calls import are_keyed
 from checkers.linearizable.models import Register
 from checkers.linearizable.values import Bools, Ints, dense, grouped
-from checkers.transactions import FAIL, OK
 from harness.columns import INTEGER_MIN, NONE, NULL, OBJECT_MIN, PAIR, SCALAR
 from harness.history import History
+from harness.op import FAIL, OK
 
 READS, WRITES = ("read", "read-init"), ("write",)
 INITIAL, NOBODY, UNTOLD = -1, -2, -3

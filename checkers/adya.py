@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 
 from checkers.told import Told, judged
-from checkers.transactions import OK, Ints, shown
+from checkers.transactions import Ints, shown
 from checkers.txn_cases import Cases
 from harness.columns import PAIR
 from harness.guarantees import Contract
 from harness.history import History
+from harness.op import OK
 from harness.verdict import Finding, Verdict
 
 ANOMALIES = ("G2",)

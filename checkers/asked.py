@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from harness.columns import MAP, MICRO, MISSING, NONE, PAIR
 from harness.history import History
+from harness.op import FAIL, INFO, OK
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-OK, FAIL, INFO = 1, 2, 3
 NEVER = 2**62
 
 

@@ -16,10 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.history import History
-from harness.op import KINDS, Kind
+from harness.op import FAIL, OK, Kind
 
 ADDS = ("add", "append", "write", "insert")
-INVOKE, OK, FAIL = (KINDS.index(kind) for kind in (Kind.INVOKE, Kind.OK, Kind.FAIL))
 
 
 @dataclass(slots=True)

@@ -43,10 +43,11 @@ import numpy as np
 from checkers import cycles
 from checkers.cycles import RW, WR, WW
 from checkers.list_append_versions import Versions
-from checkers.transactions import FAIL, INFO, Ints, shown
+from checkers.transactions import Ints, shown
 from checkers.txn_cases import Cases, Words, cycle_cases, judged, unrelated
 from harness.guarantees import Contract
 from harness.history import History
+from harness.op import FAIL, INFO
 from harness.verdict import EXAMPLES_MAX, Finding, Verdict
 
 

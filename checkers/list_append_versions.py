@@ -15,9 +15,10 @@ from functools import cached_property
 import numpy as np
 
 from checkers.cycles import RW, WR, WW, Edges, others_edges
-from checkers.transactions import FAIL, OK, Bools, Ints, Transactions, ranked
+from checkers.transactions import Bools, Ints, Transactions, ranked
 from harness.columns import LIST, NULL, VALUE
 from harness.history import History
+from harness.op import FAIL, OK
 
 CHUNK = 1 << 21
 """Elements that are compared at once: what bounds the memory."""

@@ -30,11 +30,10 @@ import numpy as np
 
 from checkers.growing import hashable
 from checkers.told import Told, judged
-from checkers.transactions import FAIL, OK
 from checkers.txn_cases import Cases
 from harness.guarantees import Contract
 from harness.history import History
-from harness.op import Kind
+from harness.op import FAIL, OK, Kind
 from harness.verdict import Finding, Verdict
 
 ANOMALIES = ("mutex-overlap", "token-regression", "fencing-violation")

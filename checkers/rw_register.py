@@ -48,10 +48,11 @@ from checkers.rw_register_versions import (
     WFR,
     Registers,
 )
-from checkers.transactions import FAIL, OK, Ints
+from checkers.transactions import Ints
 from checkers.txn_cases import Cases, Words, cycle_cases, judged, unrelated
 from harness.guarantees import Contract
 from harness.history import History
+from harness.op import FAIL, OK
 from harness.verdict import EXAMPLES_MAX, Finding, Verdict
 
 _OPTIONS = {"wfr-keys": WFR, "sequential-keys": SEQUENTIAL, "linearizable-keys": LINEARIZABLE}

@@ -22,9 +22,10 @@ from functools import cached_property
 import numpy as np
 
 from checkers.cycles import RW, WR, WW, Edges, components, others_edges
-from checkers.transactions import FAIL, INFO, OK, Bools, Ints, Transactions, ranked
+from checkers.transactions import Bools, Ints, Transactions, ranked
 from harness.columns import NULL, VALUE
 from harness.history import History
+from harness.op import FAIL, INFO, OK
 
 INITIAL, OWN, WFR, SEQUENTIAL, LINEARIZABLE = range(5)
 

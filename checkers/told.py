@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from checkers.smallest import smallest, span
-from checkers.transactions import FAIL, OK, Ints, shown
+from checkers.transactions import Ints, shown
 from checkers.txn_cases import Cases
 from harness.history import History
+from harness.op import FAIL, OK
 from harness.verdict import EXAMPLES_MAX, Finding, Verdict
 from harness.windows import NEVER, Windows
 

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from harness.columns import MICRO, NONE
 from harness.history import History
+from harness.op import INFO, OK
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-OK, FAIL, INFO = 1, 2, 3
 """Codes of `Transactions.status`; what has no completion is INFO."""
 
 SHOWN_MAX = 120

@@ -14,9 +14,10 @@ import numpy as np
 from checkers import cycles
 from checkers.cycles import CLASSES, PROCESS, REALTIME, Cycle, Edges
 from checkers.smallest import Find, smallest, span
-from checkers.transactions import FAIL, INFO, OK, Bools, Ints, Transactions, shown
+from checkers.transactions import Bools, Ints, Transactions, shown
 from harness import consistency
 from harness.history import History
+from harness.op import FAIL, INFO, OK
 from harness.verdict import Finding, Verdict
 from harness.windows import NEVER, Windows
 

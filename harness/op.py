@@ -28,7 +28,10 @@ class Kind(StrEnum):
 
 
 KINDS: Final = tuple(Kind)
-"""Kinds by their column code: INVOKE 0, OK 1, FAIL 2, INFO 3."""
+"""Kinds by their column code."""
+
+INVOKE, OK, FAIL, INFO = range(len(KINDS))
+"""Their codes in the column `type` of a history."""
 
 Process = int | str
 """A client's number, or the name of somebody else: "nemesis" as a rule."""

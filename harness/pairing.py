@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-INVOKE, INFO = 0, 3
+from harness.op import INFO, INVOKE
+
 Ints = NDArray[np.int64]
 
 

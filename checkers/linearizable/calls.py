@@ -21,9 +21,7 @@ from checkers.linearizable.models import UNKNOWN, Model, frozen
 from checkers.linearizable.search import NEVER, Call
 from harness.columns import PAIR
 from harness.history import History
-from harness.op import KINDS, Kind
-
-INVOKE, OK, FAIL = (KINDS.index(kind) for kind in (Kind.INVOKE, Kind.OK, Kind.FAIL))
+from harness.op import FAIL, OK, Kind
 
 
 @dataclass(slots=True)

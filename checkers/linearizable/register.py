@@ -37,12 +37,12 @@ import numpy as np
 from checkers import linearizable
 from checkers.linearizable import values as columns
 from checkers.linearizable.argue import witness, words
-from checkers.linearizable.calls import FAIL
 from checkers.linearizable.models import Register
 from checkers.linearizable.values import Bools, Ints, Ops
 from harness.columns import NULL
 from harness.guarantees import Contract
 from harness.history import History
+from harness.op import FAIL
 from harness.verdict import EXAMPLES_MAX, Finding, Verdict
 
 Span = tuple[int, int]

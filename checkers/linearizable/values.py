@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers.linearizable.calls import FAIL, INVOKE, OK
 from checkers.linearizable.models import UNKNOWN, frozen
 from checkers.linearizable.search import NEVER, Call
 from harness.columns import NONE, NULL, PAIR, SCALAR
 from harness.history import History
+from harness.op import FAIL, INVOKE, OK
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

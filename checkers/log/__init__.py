@@ -51,9 +51,10 @@ from checkers.log.lag import worst_lag
 from checkers.log.order import Order
 from checkers.log.replay import Detect, detected, findings
 from checkers.log.sequences import Sequences
-from checkers.log.tables import FAIL, INFO, OK, Tables
+from checkers.log.tables import Tables
 from harness.guarantees import Contract, Excuses
 from harness.history import History
+from harness.op import FAIL, INFO, OK
 from harness.verdict import EXAMPLES_MAX, Finding, Verdict
 from harness.windows import Windows
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from checkers.log.codes import Ints
 from checkers.log.order import Order
-from checkers.log.tables import INFO, OK
+from harness.op import INFO, OK
 from harness.windows import Windows
 
 CONTRADICTION = "a contradiction"

@@ -12,7 +12,8 @@ from checkers.log.codes import Bools, Ints, dense, order_by, paired
 from checkers.log.deletions import deletable
 from checkers.log.final import FinalReads, final_reads
 from checkers.log.order import Order
-from checkers.log.tables import OK, UNKNOWN
+from checkers.log.tables import UNKNOWN
+from harness.op import OK
 
 
 def inconsistent_offsets(order: Order) -> Cases:

@@ -15,8 +15,8 @@ from checkers.log.cases import CONTRADICTION, Case, Cases, Proofs
 from checkers.log.codes import Bools, Ints
 from checkers.log.final import final_reads
 from checkers.log.order import Order
-from checkers.log.tables import OK, UNKNOWN, Tables
-from harness.op import Kind
+from checkers.log.tables import UNKNOWN, Tables
+from harness.op import OK, Kind
 from harness.windows import Windows
 
 F = "delete-records"

@@ -21,7 +21,8 @@ import numpy as np
 from checkers.log.codes import Ints, dense
 from checkers.log.final import final_reads
 from checkers.log.order import Order
-from checkers.log.tables import OK, Tables
+from checkers.log.tables import Tables
+from harness.op import OK
 
 SEEN, TAKEN, DROPPED = range(3)
 Events = tuple[Ints, Ints, Ints, Ints, Ints]

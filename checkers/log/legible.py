@@ -10,9 +10,10 @@ import json
 import numpy as np
 
 from checkers.log.codes import Ints
-from checkers.log.tables import FS, OK
+from checkers.log.tables import FS
 from harness.columns import BARE, MAP, MICRO, NONE, OFFSET, VALUE, is_object
 from harness.history import History
+from harness.op import OK
 
 EXPECTED = (
     '["send", key, value], ["send", key, [offset, value]] and '

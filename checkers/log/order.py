@@ -15,7 +15,8 @@ from functools import cached_property
 import numpy as np
 
 from checkers.log.codes import Bools, Ints, dense, paired
-from checkers.log.tables import FAIL, INFO, OK, UNKNOWN, Tables
+from checkers.log.tables import UNKNOWN, Tables
+from harness.op import FAIL, INFO, OK
 
 
 class Order:

@@ -18,7 +18,8 @@ from checkers.log.codes import Bools, Ints, dense, order_by
 from checkers.log.deletions import floors
 from checkers.log.order import Order
 from checkers.log.spans import of_steps, polled_there
-from checkers.log.tables import FAIL, OK, UNKNOWN, Entries
+from checkers.log.tables import UNKNOWN, Entries
+from harness.op import FAIL, OK
 from harness.windows import Windows
 
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from checkers.log.codes import Bools, Ints, paired
 from checkers.log.order import Order
-from checkers.log.tables import INFO, OK, UNKNOWN
+from checkers.log.tables import UNKNOWN
 from harness.licences import LINGER_NS
+from harness.op import INFO, OK
 from harness.windows import NEVER, Windows
 
 SECOND = 1_000_000_000

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from checkers.log.codes import Bools, Ints, dense
 from harness.columns import MAP, MICRO, OFFSET, VALUE, is_integer
 from harness.history import History
+from harness.op import INFO, INVOKE, OK
 
-INVOKE, OK, FAIL, INFO = range(4)
 FS = ("send", "poll", "txn")
 UNKNOWN = -1
 """An offset, slot or position that nobody knows."""

@@ -30,10 +30,10 @@ import numpy as np
 
 from checkers.log.codes import Ints
 from checkers.log.deletions import deletions
-from checkers.log.tables import OK, UNKNOWN, Tables
+from checkers.log.tables import UNKNOWN, Tables
 from harness.guarantees import Contract
 from harness.history import History
-from harness.op import Kind
+from harness.op import OK, Kind
 from harness.verdict import EXAMPLES_MAX, Finding, Verdict
 from harness.windows import Windows
 
