@@ -115,6 +115,8 @@ class Recovery:
             self._cut(segment, position, size, error, found)
         # One that was cut down to what was durable may be longer again after a power failure.
         segment.dirty = segment.end >= self.durable
+        if segment.end > self.durable:
+            await self._write_again(segment)
 
     def _batches(self, segment: Segment, position: int) -> Iterator[tuple[int, Batch]]:
         """(position, header) of those that can be believed. Raises CorruptBatch: at another."""
@@ -139,6 +141,16 @@ class Recovery:
         segment.file.truncate(position)
         segment.size = position
         found.cut_bytes += size - position
+
+    async def _write_again(self, segment: Segment) -> None:
+        """What can be read need not be durable: after an fsync that failed it may be in the page
+        cache only, and no later fsync writes what nobody wrote since. What is acknowledged behind
+        it would go with it at the next power failure."""
+        position = segment.position_of(max(self.durable, segment.base))
+        while data := segment.file.read_at(position, min(_PAUSE_BYTES, segment.size - position)):
+            segment.file.write_at(position, data)
+            position += len(data)
+            await asyncio.sleep(0)
 
     def _drop(self, base: int, found: Recovered) -> None:
         found.dropped.append(base)

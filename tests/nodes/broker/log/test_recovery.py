@@ -320,6 +320,34 @@ async def test_a_log_whose_maker_died_before_its_folder_was_synced_is_there_for_
     assert texts(await opened(machine.mount())) == [b"x"]
 
 
+@pytest.mark.parametrize("segment_bytes", [1 << 20, 150])
+@pytest.mark.parametrize("seed", range(20))
+async def test_what_a_failed_fsync_left_in_the_page_cache_is_stored_with_what_follows_it(
+    seed: int, segment_bytes: int
+) -> None:
+    """The broker's half of seed 594 of an exploration: after an fsync that failed, what was read at
+    the next start stood in the page cache only, no later fsync wrote it, and what was acknowledged
+    behind it went with it at a power failure."""
+    machine = SimDisk(partial(seeds.stream, seed), pace=INSTANT)
+    log = await opened(machine.mount(), segment_bytes=segment_bytes)
+    log.append_leader(values(b"durable"), 0, NOW)
+    await log.flush()
+    await log.checkpoint()
+    log.append_leader(values(b"in doubt"), 0, NOW)
+    log.append_leader(values(b"in doubt, too"), 0, NOW)
+    machine.faults.fsync_fails()
+    with pytest.raises(OSError):
+        await log.flush()
+    machine.faults.heal()
+    machine.kill()
+    log = await opened(machine.mount(), segment_bytes=segment_bytes)
+    log.append_leader(values(b"acknowledged"), 0, NOW)
+    await log.flush()
+    machine.power_off()
+    again = await opened(machine.mount(), segment_bytes=segment_bytes)
+    assert texts(again) == [b"durable", b"in doubt", b"in doubt, too", b"acknowledged"]
+
+
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("complete", [False, True])
 async def test_a_power_failure_leaves_no_half_of_a_log_that_is_removed(
