@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from harness import catalog
 from harness.arguments import key_value
 from harness.errors import UsageError
 from harness.explore.campaign import Summary, results
+from harness.explore.counting import Counting
 from harness.explore.dasked import results_on
 from harness.explore.drawing import FLAGS, draw
 from harness.explore.interrupts import noted
@@ -45,23 +45,13 @@ def explore_command(arguments: argparse.Namespace) -> int:
     folder = RunFolder.create(arguments.results, "explore")
     console = Console(stderr=True, quiet=arguments.json)
     summary, began, interrupted = Summary(), time.monotonic(), False
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
     shown: set[Any] = set()
     try:
-        with noted() as interrupts, bar:
-            task = bar.add_task("exploring", total=len(seeds))
+        with noted() as interrupts, Counting(console, len(seeds)) as counting:
             for result in _results(job, seeds, arguments):
                 interrupts.check()
                 summary.add(result)
-                bar.update(task, advance=1, description=f"{len(summary.failing)} failing")
+                counting.advance(len(summary.failing))
                 if result.failed:
                     known = bool(result.kinds) and result.kinds <= shown
                     shown |= result.kinds
