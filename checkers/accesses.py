@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from checkers.codes import Codes
 from checkers.linearizable.calls import are_keyed
 from checkers.linearizable.models import Register
 from checkers.linearizable.values import Bools, Ints, dense, grouped
-from harness.columns import INTEGER_MIN, NONE, NULL, OBJECT_MIN, PAIR, SCALAR
+from harness.columns import NULL
 from harness.history import History
 from harness.op import FAIL, OK
 
@@ -121,7 +120,7 @@ class _Refused:
 
 def _accesses(history: History) -> Accesses:
     keyed = are_keyed(history, Register())
-    codes = _Codes(history, keyed)
+    codes = Codes(history, keyed)
     begin = history.select(f=(*READS, *WRITES))
     begin = begin[(history.type[begin] == 0) & (history.process[begin] >= 0)]
     write = np.isin(history.f[begin], [history.code(f) for f in WRITES])
@@ -181,48 +180,3 @@ def _before(process: Ints, sure: Bools) -> Ints:
     before = np.append(-1, last[:-1])
     before[process[before] != process] = -1
     return before
-
-
-class _Codes:
-    """Codes of keys and values: those of the history's columns, and more for what has none."""
-
-    def __init__(self, history: History, keyed: bool) -> None:
-        self.values, self.keyed = history.values, keyed
-        self.known: dict[bytes, int] = {}
-        self.free = OBJECT_MIN + len(history.values.objects)
-
-    def of(self, at: Ints) -> tuple[Ints, Ints, Bools]:
-        """Key and value at each of these positions, and which of them have none."""
-        values = self.values
-        shape: NDArray[np.int8] = values.shape[at]
-        row = values.row[at]
-        key = np.full(len(at), NULL, np.int64)
-        value = np.full(len(at), NULL, np.int64)
-        if self.keyed:
-            plain = shape == PAIR
-            key[plain], value[plain] = values.pair[row[plain]].T
-            rest = ~plain
-        else:
-            plain = shape == SCALAR
-            value[plain] = values.scalar[row[plain]]
-            rest = ~plain & (shape != NONE)
-        odd = np.zeros(len(at), np.bool_)
-        for place in np.flatnonzero(rest).tolist():
-            told = values.get(int(at[place]))
-            if not self.keyed:
-                value[place] = self._code(told)
-            elif isinstance(told, list) and len(told) == 2:
-                key[place], value[place] = map(self._code, told)
-            else:
-                odd[place] = True
-        return key, value, odd
-
-    def _code(self, value: Any) -> int:
-        if value is None:
-            return NULL
-        if type(value) is int and INTEGER_MIN <= value < 2**63:
-            return value
-        text = msgspec.json.encode(value, order="sorted")
-        if text not in self.known:
-            self.known[text] = self.free + len(self.known)
-        return self.known[text]
