@@ -23,8 +23,8 @@ from checkers import linearizable
 from checkers.linearizable import nesting
 from checkers.linearizable import values as columns
 from checkers.linearizable.argue import finding
+from checkers.linearizable.held import Values
 from checkers.linearizable.models import Stack
-from checkers.linearizable.queue import Values
 from checkers.linearizable.search import Call, search
 from checkers.linearizable.values import Ints
 from harness.columns import NULL
