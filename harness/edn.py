@@ -106,7 +106,7 @@ _TOKEN = re.compile(
     |(?P<close>[\])}])
     |(?P<keyword>::?[^\s,;"()\[\]{}]+)
     |(?P<char>\\(?:u[0-9a-fA-F]{4}|[a-z]+|.))
-    |(?P<special>\#\#[A-Za-z]+)
+    |(?P<special>\#\#-?[A-Za-z]+)
     |(?P<discard>\#_)
     |(?P<meta>\#?\^)
     |(?P<tag>\#:?[^\s,;"()\[\]{}\#_:][^\s,;"()\[\]{}]*)

@@ -49,6 +49,7 @@ def read(text: str) -> list[Any]:
         ("->x", "->x"),
         ("a#b", "a#b"),
         ("##NaN", "##NaN"),
+        ("##-Inf", "##-Inf"),
         ('"a b"', "a b"),
         (r'"a\"b\\\n\té"', 'a"b\\\n\té'),
         (r'"\u00e9 \ud83d\ude00"', "é 😀"),
