@@ -41,13 +41,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from checkers import cycles
-from checkers.cycles import RW, WR, WW
 from checkers.list_append_versions import Versions
-from checkers.transactions import Ints, shown
-from checkers.txn_cases import Cases, Words, cycle_cases, judged, unrelated
+from checkers.list_append_words import Words
+from checkers.transactions import Ints
+from checkers.txn_cases import Cases, cycle_cases, judged, unrelated
 from harness.guarantees import Contract
 from harness.history import History
-from harness.op import FAIL, INFO
+from harness.op import FAIL
 from harness.verdict import EXAMPLES_MAX, Finding, Verdict
 
 
@@ -82,24 +82,6 @@ def _doubts(v: Versions) -> list[str]:
         at = int(v.t.begin[v.t.txn[v.unlike[0]]])
         doubts.append(f"{len(v.unlike)} reads gave no list, the first is of op {at}")
     return [*doubts, *unrelated(v.t, v.edges[0])]
-
-
-# -- words ---------------------------------------------------------------------------------------
-
-
-class _Words(Words):
-    """Words for lists."""
-
-    def __init__(self, v: Versions, *txns: int) -> None:
-        super().__init__(v.t, v.index, txns)
-        self.v = v
-
-    def read(self, read: int) -> str:
-        elements = self.v.list_of(read).tolist()
-        return shown([self.t.history.values.decode(code) for code in elements])
-
-    def value(self, append: int) -> str:
-        return self.t.value(int(self.v.a_value[append]))
 
 
 # -- one transaction, one list -------------------------------------------------------------------
@@ -145,7 +127,7 @@ def _internal(v: Versions) -> Cases:
 
     def make(number: int) -> Finding:
         read = bad[number]
-        words = _Words(v, int(v.r_txn[read]))
+        words = Words(v, int(v.r_txn[read]))
         key = v.t.name(int(v.r_key[read]))
         claim = (
             f"a transaction read {words.read(read)} of {key}, which is not what it had left there"
@@ -183,7 +165,7 @@ def _future_reads(v: Versions) -> Cases:
 
     def make(number: int) -> Finding:
         append, read = cases[number]
-        words = _Words(v, int(v.r_txn[read]))
+        words = Words(v, int(v.r_txn[read]))
         key, value = v.t.name(int(v.a_key[append])), words.value(append)
         because = [
             f"T1 read {value} of {key}",
@@ -208,7 +190,7 @@ def _duplicates(v: Versions) -> Cases:
 
     def make(number: int) -> Finding:
         read, code = found[number]
-        words = _Words(v, int(v.r_txn[read]))
+        words = Words(v, int(v.r_txn[read]))
         key, value = v.t.name(int(v.r_key[read])), v.t.value(code)
         because = [
             f"T1 read {words.read(read)} of {key}, which has {value} more than once",
@@ -232,7 +214,7 @@ def _incompatible(v: Versions) -> Cases:
         read = int(odd[number])
         key = int(v.r_key[read])
         longest = int(v.longest[key])
-        words = _Words(v, int(v.r_txn[longest]), int(v.r_txn[read]))
+        words = Words(v, int(v.r_txn[longest]), int(v.r_txn[read]))
         one, other = words.name(int(v.r_txn[longest])), words.name(int(v.r_txn[read]))
         because = [
             f"{one} read {words.read(longest)} of {v.t.name(key)}",
@@ -264,7 +246,7 @@ def _disordered(v: Versions) -> list[tuple[int, int]]:
 
 def _out_of_order(v: Versions, first: int, second: int) -> Finding:
     read = v.shortest_with(int(v.version[second]))
-    words = _Words(v, int(v.a_txn[second]), int(v.r_txn[read]))
+    words = Words(v, int(v.a_txn[second]), int(v.r_txn[read]))
     one, other = words.value(first), words.value(second)
     key = int(v.a_key[second])
     reader = words.name(int(v.r_txn[read]))
@@ -310,7 +292,7 @@ def _aborted(v: Versions) -> Cases:
     def make(number: int) -> Finding:
         key, value, append = found[number]
         read = _reader(v, key, value)
-        words = _Words(v, int(v.a_txn[append]), int(v.r_txn[read]))
+        words = Words(v, int(v.a_txn[append]), int(v.r_txn[read]))
         name, what = v.t.name(key), words.value(append)
         because = [
             f"T1 appended {what} to {name} and failed: it did not take place",
@@ -327,7 +309,7 @@ def _phantoms(v: Versions) -> Cases:
 
     def make(number: int) -> Finding:
         key, value, _ = found[number]
-        words = _Words(v, int(v.r_txn[_reader(v, key, value)]))
+        words = Words(v, int(v.r_txn[_reader(v, key, value)]))
         name, what = v.t.name(key), v.t.value(value)
         because = [
             f"T1 read {what} of {name}",
@@ -360,7 +342,7 @@ def _intermediate(v: Versions) -> Cases:
 
     def make(number: int) -> Finding:
         read, first = int(reads[number]), int(append[number])
-        words = _Words(v, int(v.a_txn[first]), int(v.r_txn[read]))
+        words = Words(v, int(v.a_txn[first]), int(v.r_txn[read]))
         key = int(v.r_key[read])
         name, what = v.t.name(key), words.value(first)
         because = [
@@ -387,7 +369,7 @@ def _dirty_updates(v: Versions) -> Cases:
     def make(number: int) -> Finding:
         first, second = int(at[number]), int(after[number])
         read = v.shortest_with(second)
-        words = _Words(v, int(v.writer[first]), int(v.writer[second]), int(v.r_txn[read]))
+        words = Words(v, int(v.writer[first]), int(v.writer[second]), int(v.r_txn[read]))
         name = v.t.name(int(v.v_key[first]))
         one, other = (words.value(int(v.v_append[a])) for a in (first, second))
         reader = words.name(int(v.r_txn[read]))
@@ -421,7 +403,7 @@ def _lost_updates(v: Versions) -> Cases:
 
     def make(number: int) -> Finding:
         one, other = first[starts[number] : starts[number] + 2].tolist()
-        words = _Words(v, int(v.r_txn[one]), int(v.r_txn[other]))
+        words = Words(v, int(v.r_txn[one]), int(v.r_txn[other]))
         key = int(v.r_key[one])
         name = v.t.name(key)
         because = [
@@ -455,84 +437,4 @@ ANOMALIES = (*_DETECT, *cycles.ANOMALIES)
 
 def _cycles(v: Versions) -> dict[str, Cases]:
     edges, free = v.edges
-
-    def words(txns: tuple[int, ...]) -> _Words:
-        return _Words(v, *txns)
-
-    def why(words: _Words, source: int, kind: int, target: int) -> str:
-        return _WHY[kind](v, words, source, target)
-
-    return cycle_cases(v.t, v.committed, edges, free, words, why)
-
-
-def _why_wr(v: Versions, words: _Words, source: int, target: int) -> str:
-    for read in v.reads_of(target):
-        key = int(v.r_key[read])
-        if not (v.prefix[read] and v.usable[key] and v.r_len[read]):
-            continue
-        at = int(v.last[v.base[key] + v.r_len[read] - 1])
-        if at >= v.base[key] and v.writer[at] == source:
-            value = words.value(int(v.v_append[at]))
-            return (
-                f"{words.name(source)} appended {value} to {v.t.name(key)}, "
-                f"and {words.name(target)} read it"
-            )
-    raise AssertionError("a wr edge has a reason")
-
-
-def _why_rw(v: Versions, words: _Words, source: int, target: int) -> str:
-    for read in v.reads_of(source):
-        key = int(v.r_key[read])
-        if not (v.prefix[read] and v.usable[key]):
-            continue
-        after = int(v.next[v.base[key] + v.r_len[read]])
-        if after < v.base[key + 1]:
-            if v.writer[after] != target:
-                continue
-            append = int(v.v_append[after])
-        else:
-            mine = [a for a in v.appends_of(target) if v.a_key[a] == key and v.version[a] < 0]
-            if not mine or target not in v.unread.get(key, ()):
-                continue
-            append = mine[0]
-        return (
-            f"{words.name(source)} read {words.read(read)} of {v.t.name(key)} without "
-            f"{words.value(append)}, which {words.name(target)} appended{_took(v, words, target)}"
-        )
-    raise AssertionError("an rw edge has a reason")
-
-
-def _why_ww(v: Versions, words: _Words, source: int, target: int) -> str:
-    for append in v.appends_of(target):
-        key, at = int(v.a_key[append]), int(v.version[append])
-        if not v.usable[key] or v.longest[key] < 0:
-            continue
-        end = int(v.base[key + 1]) if at < 0 else at
-        before = int(v.last[end - 1]) if end else -1
-        if before < v.base[key] or v.writer[before] != source:
-            continue
-        read = int(v.longest[key]) if at < 0 else v.shortest_with(at)
-        reader = int(v.r_txn[read])
-        one, other = words.value(int(v.v_append[before])), words.value(append)
-        has = f"{words.read(read)}" + (f", without {other}" if at < 0 else "")
-        return (
-            f"{words.name(source)} appended {one} to {v.t.name(key)} before "
-            f"{words.name(target)} appended {other}{_took(v, words, target)}: "
-            f"{words.name(reader)} read {has}"
-        )
-    raise AssertionError("a ww edge has a reason")
-
-
-def _took(v: Versions, words: _Words, txn: int) -> str:
-    """Who shows that the transaction took place, where its outcome is unknown."""
-    if v.t.status[txn] != INFO:
-        return ""
-    for append in v.appends_of(txn):
-        if v.version[append] >= 0 and v.prefix[v.longest[v.a_key[append]]]:
-            reader = int(v.r_txn[v.shortest_with(int(v.version[append]))])
-            what = f"{words.value(append)} of {v.t.name(int(v.a_key[append]))}"
-            return f" (it took place: {words.name(reader)} read {what})"
-    return ""
-
-
-_WHY = {WW: _why_ww, WR: _why_wr, RW: _why_rw}
+    return cycle_cases(v.t, v.committed, edges, free, lambda txns: Words(v, *txns))

@@ -39,20 +39,13 @@ from functools import partial
 import numpy as np
 
 from checkers import cycles
-from checkers.cycles import RW, WR, WW
-from checkers.rw_register_versions import (
-    INITIAL,
-    LINEARIZABLE,
-    OWN,
-    SEQUENTIAL,
-    WFR,
-    Registers,
-)
+from checkers.rw_register_versions import LINEARIZABLE, SEQUENTIAL, WFR, Registers
+from checkers.rw_register_words import Words
 from checkers.transactions import Ints
-from checkers.txn_cases import Cases, Words, cycle_cases, judged, unrelated
+from checkers.txn_cases import Cases, cycle_cases, judged, unrelated
 from harness.guarantees import Contract
 from harness.history import History
-from harness.op import FAIL, OK
+from harness.op import FAIL
 from harness.verdict import EXAMPLES_MAX, Finding, Verdict
 
 _OPTIONS = {"wfr-keys": WFR, "sequential-keys": SEQUENTIAL, "linearizable-keys": LINEARIZABLE}
@@ -93,25 +86,6 @@ def _doubts(v: Registers) -> list[str]:
     return [*doubts, *unrelated(v.t, v.edges[0])]
 
 
-class _Words(Words):
-    """Words for registers."""
-
-    def __init__(self, v: Registers, *txns: int) -> None:
-        super().__init__(v.t, v.index, txns)
-        self.v = v
-
-    def value(self, version: int) -> str:
-        return self.t.value(int(self.v.v_value[version]))
-
-    def key(self, version: int) -> str:
-        return self.t.name(int(self.v.v_key[version]))
-
-    def took(self, txn: int) -> str:
-        """Who shows that the transaction took place, where its outcome is unknown."""
-        reader = self.v.proof(txn)
-        return "" if reader < 0 else f" (it took place: {self.name(reader)} read it)"
-
-
 # -- one read ------------------------------------------------------------------------------------
 
 
@@ -131,7 +105,7 @@ def _internal(v: Registers) -> Cases:
 
     def make(number: int) -> Finding:
         read = int(reads[number])
-        words = _Words(v, int(v.r_txn[read]))
+        words = Words(v, int(v.r_txn[read]))
         at = int(v.r_version[read])
         value, key = words.value(at), words.key(at)
         because = [
@@ -176,7 +150,7 @@ def _misread(v: Registers, anomaly: str, reads: Ints, did: str, when: str) -> Ca
     def make(number: int) -> Finding:
         read = int(reads[number])
         at = int(v.r_version[read])
-        words = _Words(v, int(v.w_txn[v.wrote[at]]), int(v.r_txn[read]))
+        words = Words(v, int(v.w_txn[v.wrote[at]]), int(v.r_txn[read]))
         value, key = words.value(at), words.key(at)
         because = [
             f"T1 wrote {value} to {key}{did}",
@@ -194,7 +168,7 @@ def _phantoms(v: Registers) -> Cases:
 
     def make(number: int) -> Finding:
         read = int(reads[number])
-        words = _Words(v, int(v.r_txn[read]))
+        words = Words(v, int(v.r_txn[read]))
         at = int(v.r_version[read])
         value, key = words.value(at), words.key(at)
         because = [
@@ -221,7 +195,7 @@ def _lost_updates(v: Registers) -> Cases:
 
     def make(number: int) -> Finding:
         one, other = reads[starts[number] : starts[number] + 2].tolist()
-        words = _Words(v, int(v.r_txn[one]), int(v.r_txn[other]))
+        words = Words(v, int(v.r_txn[one]), int(v.r_txn[other]))
         at = int(v.r_version[one])
         value, key = words.value(at), words.key(at)
         because = [
@@ -238,10 +212,10 @@ def _lost_updates(v: Registers) -> Cases:
 def _cyclic_versions(v: Registers) -> Cases:
     def make(number: int) -> Finding:
         key = int(v.cyclic[number])
-        words = _Words(v)
+        words = Words(v)
         because = [
-            f"{words.value(one)}{_writer(words, one)} < {words.value(other)}, "
-            f"{_rule(words, one, kind, other)}"
+            f"{words.value(one)}{words.writer(one)} < {words.value(other)}, because "
+            f"{words.rule(one, kind, other)[0]}"
             for one, kind, other in _circle(v, key)
         ]
         because[-1] = f"however, {because[-1]}: a contradiction"
@@ -300,82 +274,4 @@ ANOMALIES = (*_DETECT, *cycles.ANOMALIES)
 
 def _cycles(v: Registers) -> dict[str, Cases]:
     edges, free = v.edges
-
-    def words(txns: tuple[int, ...]) -> _Words:
-        return _Words(v, *txns)
-
-    def why(words: _Words, source: int, kind: int, target: int) -> str:
-        return _why_wr(words, source, target) if kind == WR else _why(words, source, kind, target)
-
-    return cycle_cases(v.t, v.committed, edges, free, words, why)
-
-
-def _why_wr(words: _Words, source: int, target: int) -> str:
-    v = words.v
-    for read in v.reads_of(target):
-        at = int(v.r_version[read])
-        if v.outer[read] and v.writer[at] == source:
-            return (
-                f"{words.name(source)} wrote {words.value(at)} to {words.key(at)}, "
-                f"and {words.name(target)} read it"
-            )
-    raise AssertionError("a wr edge has a reason")
-
-
-def _why(words: _Words, source: int, kind: int, target: int) -> str:
-    """Of ww and rw: by a rule that puts two versions in order."""
-    v = words.v
-    if kind == WW:
-        mine = {int(v.w_version[write]) for write in v.writes_of(source)}
-    else:
-        assert kind == RW
-        mine = {int(v.r_version[read]) for read in v.reads_of(source) if v.outer[read]}
-    for write in v.writes_of(target):
-        after = int(v.w_version[write])
-        for edge in np.flatnonzero(v.order.target == after).tolist():
-            before = int(v.order.source[edge])
-            if before in mine:
-                rule = _rule(words, before, int(v.order.kind[edge]), after)
-                value, key = words.value(before), words.key(before)
-                if kind == WW:
-                    one = f"{words.name(source)} wrote {value} to {key}{words.took(source)}"
-                else:
-                    one = f"{words.name(source)} read {value} of {key}{_writer(words, before)}"
-                other = f"{words.name(target)} wrote {words.value(after)}{words.took(target)}"
-                return f"{one}, and {other}, which is later, {rule}"
-    raise AssertionError("an edge has a reason")
-
-
-def _writer(words: _Words, version: int) -> str:
-    """Who wrote the version."""
-    writer = int(words.v.writer[version])
-    return "" if writer < 0 else f" (by {words.name(writer)}{words.took(writer)})"
-
-
-def _rule(words: _Words, before: int, kind: int, after: int) -> str:
-    """Why a version comes before another; names who shows it."""
-    v = words.v
-    one, other = words.value(before), words.value(after)
-    if kind == INITIAL:
-        return f"because null comes first, and {words.name(int(v.writer[after]))} wrote {other}"
-    if kind in (OWN, WFR):
-        did = "wrote" if kind == OWN else "read"
-        return f"because {words.name(int(v.writer[after]))} {did} {one} and then wrote {other}"
-    _, txn, first, last = v.touches
-    ends = txn[np.flatnonzero(last == before)]
-    begins = txn[np.flatnonzero(first == after)]
-    if kind == SEQUENTIAL:
-        for end in ends.tolist():
-            process = v.t.process[end]
-            later = begins[(v.t.process[begins] == process) & (begins > end)]
-            if len(later):
-                names = f"{words.name(end)}, and then {words.name(int(later[0]))}"
-                return f"because process {process} did {names}, who met them in this order"
-        raise AssertionError("a sequential order has a reason")
-    done = ends[v.t.status[ends] == OK]
-    end = int(done[np.argmin(v.t.end[done])])
-    begin = int(begins[np.argmax(v.t.begin[begins])])
-    return (
-        f"because {words.name(end)}, who met {one}, had ended before {words.name(begin)} began, "
-        f"who met {other}"
-    )
+    return cycle_cases(v.t, v.committed, edges, free, lambda txns: Words(v, *txns))

@@ -39,9 +39,7 @@ def smallest(history: History, finding: Finding, find: Find) -> Finding:
     best = shown(groups)
     if best is None:
         return finding
-    if len(groups) > WITNESS_MAX:
-        return best
-    before = len(groups) + 1
+    before = len(groups) + 1 if len(groups) <= WITNESS_MAX else 0
     while len(groups) < before:  # what was needed may be idle once others are gone
         before, tried = len(groups), 0
         while tried < len(groups):

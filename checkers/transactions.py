@@ -131,10 +131,10 @@ class Transactions:
         ]
 
 
-def shown(value: object) -> str:
+def shown(value: object, most: int = SHOWN_MAX) -> str:
     """A value as JSON, cut where it is long."""
     said = json.dumps(value, ensure_ascii=False)
-    return said if len(said) <= SHOWN_MAX else said[:SHOWN_MAX] + "…"
+    return said if len(said) <= most else said[:most] + "…"
 
 
 def ranked(codes: Ints) -> tuple[Ints, Ints]:

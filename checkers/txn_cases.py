@@ -1,23 +1,23 @@
-"""Cases of anomalies of transactions, and words for them.
-
-In a finding transactions are T1, T2, … in the order in which they are first spoken of.
-"""
+"""Cases of anomalies of transactions: counted, and some of them argued."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from checkers import cycles
-from checkers.cycles import CLASSES, PROCESS, REALTIME, Cycle, Edges
-from checkers.smallest import Find, smallest, span
-from checkers.transactions import Bools, Ints, Transactions, shown
+from checkers.cycles import CLASSES, WORDS, Cycle, Edges
+from checkers.smallest import Find, smallest
+from checkers.transactions import Bools, Transactions
+from checkers.txn_words import Reason, Words
 from harness import consistency
+from harness.cycle import Cycle as Circle
+from harness.cycle import Step
 from harness.history import History
-from harness.op import FAIL, INFO, OK
+from harness.op import OK
 from harness.verdict import Finding, Verdict
 from harness.windows import NEVER, Windows
 
@@ -25,16 +25,21 @@ CLAIMS = dict(
     zip(
         CLASSES,
         (
-            "wrote in a circle",
-            "depend on each other in a circle",
-            "depend on each other in a circle, one of them by not having seen a write",
-            "did not see each other's writes, in a circle of which no two in a row did not",
-            "did not see each other's writes, in a circle",
+            "each wrote on top of the one before it",
+            "each saw a write of the one before it, or wrote on top of it",
+            "one of them missed a write that must have come before it",
+            "some missed a write of the next one, though no two of them in a row",
+            "some missed a write of the next one, two of them in a row",
         ),
         strict=True,
     )
 )
 
+ORDERS = {
+    "": "no order",
+    "-process": "no order that keeps each process' own",
+    "-realtime": "no order that keeps to real time",
+}
 
 STEPS_MAX = 24
 """Steps of a cycle that are argued one by one."""
@@ -89,62 +94,18 @@ def unrelated(t: Transactions, edges: Edges) -> list[str]:
     ]
 
 
-class Words:
-    """Names of transactions, and the finding that speaks of them."""
-
-    def __init__(self, t: Transactions, index: Ints | None, txns: Iterable[int] = ()) -> None:
-        self.t, self.index = t, index
-        self.names: dict[int, str] = {}
-        for txn in txns:
-            self.name(txn)
-
-    def name(self, txn: int) -> str:
-        return self.names.setdefault(txn, f"T{len(self.names) + 1}")
-
-    def _who(self, txn: int) -> str:
-        at = self.t.events(txn)[-1]
-        op = self.t.history[at]
-        index = at if self.index is None else int(self.index[at])
-        ends = {FAIL: ", which failed", INFO: ", whose outcome is unknown"}
-        end = ends.get(int(self.t.status[txn]), "")
-        return f"op {index}, process {op.process}{end}: {shown(op.value)}"
-
-    def finding(
-        self, anomaly: str, claim: str, because: Sequence[str], *, key: int | None = None
-    ) -> Finding:
-        told = [f"{name} is {self._who(txn)}" for txn, name in self.names.items()]
-        if len(told) > STEPS_MAX:
-            told[STEPS_MAX:] = [f"… and {len(told) - STEPS_MAX} more"]
-        history = self.t.history
-        witness = self.t.witness(self.names)
-        name = None if key is None else history.values.decode(int(self.t.keys[key]))
-        return Finding(
-            anomaly,
-            claim,
-            (*told, *because),
-            witness,
-            key=name,
-            span=span(history, witness),
-        )
-
-
-W = TypeVar("W", bound=Words)
-
-
 def cycle_cases(
     t: Transactions,
     committed: Bools,
     edges: Edges,
     free: int,
-    words: Callable[[tuple[int, ...]], W],
-    why: Callable[[W, int, int, int], str],
+    words: Callable[[tuple[int, ...]], Words],
 ) -> dict[str, Cases]:
     """The cycles of these edges with the orders of processes and of time.
 
     Args:
         free: the first number that is no node.
-        why: says why a transaction comes before another, given (words, one, kind, other); it names
-            whoever shows that.
+        words: what tells of some transactions, named in this order.
     """
     node = np.flatnonzero(committed)
     ended = np.where(t.status == OK, t.end, -1)
@@ -156,27 +117,58 @@ def cycle_cases(
         found.setdefault(cycle.anomaly, []).append(cycle)
 
     def cases(some: list[Cycle]) -> Cases:
-        return Cases(len(some), lambda number: _told(words(some[number].txns), some[number], why))
+        return Cases(len(some), lambda number: _told(words(some[number].txns), some[number]))
 
     return {name: cases(some) for name, some in found.items()}
 
 
-def _told(words: W, cycle: Cycle, why: Callable[[W, int, int, int], str]) -> Finding:
-    because = []
-    for source, kind, target in cycle.steps():
-        one, other = words.name(source), words.name(target)
-        if kind == PROCESS:
-            said = f"process {words.t.process[source]} did {one}, and then {other}"
-        elif kind == REALTIME:
-            said = f"{one} had ended before {other} began"
-        else:
-            said = why(words, source, kind, target)
-        because.append(f"{one} < {other}, because {said}")
-    because[-1] = f"however, {because[-1]}: a contradiction"
-    if len(because) > STEPS_MAX:
-        left_out = len(because) - STEPS_MAX
-        half = STEPS_MAX // 2
-        because[half:-half] = [f"… and so on, {left_out} times more"]
-    base = cycle.anomaly.removesuffix("-process").removesuffix("-realtime")
-    claim = f"{len(cycle.txns)} transactions {CLAIMS[base]}"
-    return words.finding(cycle.anomaly, claim, because)
+def _told(words: Words, cycle: Cycle) -> Finding:
+    """The argument of a cycle: every step has a reason, and of a long one the ends are told."""
+    steps = list(cycle.steps())
+    reasons = [words.reason(*step) for step in steps]
+    half = STEPS_MAX // 2
+    told = list(zip(steps, reasons, strict=True))
+    left_out = max(len(told) - STEPS_MAX, 0)
+    if left_out:
+        told = told[:half] + told[-half:]
+    name = cycle.anomaly.removesuffix("-process").removesuffix("-realtime")
+    suffix = cycle.anomaly.removeprefix(name)
+    claim = f"{len(set(cycle.txns))} transactions fit in {ORDERS[suffix]}: {CLAIMS[name]}"
+    return words.circle(cycle.anomaly, claim, _circle(words, told, left_out))
+
+
+def _circle(
+    words: Words, told: Sequence[tuple[tuple[int, int, int], Reason]], left_out: int
+) -> Circle:
+    t = words.t
+    about: dict[int, set[int]] = {}
+    for _, reason in told:
+        for row in reason.mops:
+            about.setdefault(row, set()).update(reason.values)
+    ring = [txn for (source, _, target), _ in told for txn in (source, target)]
+    showing = [int(t.txn[row]) for _, reason in told for row in reason.mops]
+    txns = list(dict.fromkeys([*ring, *showing]))
+    place = {txn: at for at, txn in enumerate(txns)}
+    first = {txn: t.mops(txn).start for txn in txns}
+
+    def mop(row: int) -> tuple[int, int]:
+        txn = int(t.txn[row])
+        return place[txn], row - first[txn]
+
+    def step(source: int, kind: int, target: int, reason: Reason) -> Step:
+        decode = t.history.values.decode
+        return Step(
+            place[source],
+            place[target],
+            WORDS[kind],
+            reason.why,
+            decode(int(t.keys[reason.key])) if reason.mops else None,
+            tuple(map(decode, reason.values)),
+            tuple(map(mop, reason.mops)),
+        )
+
+    return Circle(
+        tuple(words.transaction(txn, about) for txn in txns),
+        tuple(step(*edge, reason) for edge, reason in told),
+        left_out,
+    )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
+from harness.cycle import Cycle
 from harness.windows import Windows
 
 EXAMPLES_MAX = 8
@@ -51,6 +52,7 @@ class Finding:
         reason: why it is allowed, when it is.
         window: the same as `span` and what else a licence may ask, one row; if the checker knows.
         excusable: False where no contract may allow it, whatever the window.
+        cycle: what the sentences were made of, where they tell of a circle.
     """
 
     anomaly: str
@@ -62,6 +64,7 @@ class Finding:
     reason: str | None = None
     window: Windows | None = field(default=None, compare=False, repr=False)
     excusable: bool = True
+    cycle: Cycle | None = field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         shape: dict[str, Any] = {
@@ -76,6 +79,8 @@ class Finding:
             shape["span"] = list(self.span)
         if self.reason is not None:
             shape["reason"] = self.reason
+        if self.cycle is not None:
+            shape["cycle"] = self.cycle.to_json()
         return shape
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.cycle import Cycle
 from harness.report.visible import visible
 from harness.verdict import Finding, Outcome, Verdict
 
 WORD = {Outcome.VALID: "VALID", Outcome.UNKNOWN: "UNKNOWN", Outcome.INVALID: "INVALID"}
 
 EXAMPLES_MAX = 3
+
+COLUMNS = 100
+"""Of a cycle's lines, which stand in columns."""
 
 
 def render(
@@ -37,10 +42,41 @@ def _anomalies(verdict: Verdict) -> list[str]:
         lines.append(_line("  ", f"{anomaly}: {count}"))
         for finding in shown[:EXAMPLES_MAX]:
             lines.append(_line("    ", finding.claim))
-            lines += [_line("      ", sentence) for sentence in finding.because]
+            lines += _argument(finding)
         if count > EXAMPLES_MAX:
             lines.append(f"    … and {count - EXAMPLES_MAX} more")
     return lines
+
+
+def _argument(finding: Finding) -> list[str]:
+    if finding.cycle is None:
+        return [_line("      ", sentence) for sentence in finding.because]
+    return [
+        line for head, said in _steps(finding.cycle) for line in _wrapped("      " + head, said)
+    ]
+
+
+def _steps(cycle: Cycle) -> Iterator[tuple[str, str]]:
+    """Each transaction, and beside each step its sentence; a step's head, and what is said."""
+    for sentence in cycle.who():
+        name, _, rest = sentence.partition(" ")
+        yield f"{visible(name)} ", visible(rest)
+    told = [("…" if step is None else cycle.arrow(step), said) for step, said in cycle.argument()]
+    width = max(len(visible(arrow)) for arrow, _ in told)
+    for arrow, said in told:
+        yield f"{visible(arrow):<{width}}  ", visible(said)
+
+
+def _wrapped(head: str, said: str) -> list[str]:
+    """Lines of COLUMNS, the further ones indented as far as the first; no value is cut in two."""
+    return textwrap.wrap(
+        said,
+        COLUMNS,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _allowed(verdict: Verdict) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from checkers.cycles import RW, Edges, others_edges, process_edges, realtime_edges
 from checkers.list_append import check
+from checkers.txn_cases import STEPS_MAX
 from harness.history import History
 from harness.op import Op
 from tests.checkers.test_list_append import a, r, t
@@ -81,6 +82,22 @@ def test_a_cycle_of_hundreds_is_not_told_sentence_by_sentence() -> None:
     long = next(one for one in verdict.findings if one.anomaly == "G-single")
     assert long.claim.startswith("301 transactions") and len(long.because) < 60
     assert "contradiction" in long.because[-1]
+    assert long.cycle is not None
+    assert (len(long.cycle.steps), long.cycle.left_out) == (STEPS_MAX, 301 - STEPS_MAX)
+    assert long.cycle.ring[11:15] == (11, 12, None, 13), "what is left out is in the middle"
+    assert len(long.witness) == 2 * 301, "the witness has them all"
+
+
+def test_a_long_cycle_that_begins_late_is_witnessed_by_its_own_operations() -> None:
+    idle = [t(0, 1, at, a(900 + at, 1)) for at in range(9)]
+    later = [
+        Op(op.index, op.time + 10**10, op.type, int(op.process) + 100, op.f, op.value)
+        for op in chain(50)
+    ]
+    told = history(*idle, later)
+    long = next(one for one in check(told, STRICT).findings if one.anomaly == "G-single")
+    assert min(long.witness) >= 18 and long.cycle is not None
+    assert {at for one in long.cycle.transactions for at in one.events} <= set(long.witness)
 
 
 def test_one_cause_is_one_finding() -> None:

@@ -179,8 +179,9 @@ def test_a_null_is_the_empty_list() -> None:
 def test_a_cycle_is_an_argument() -> None:
     (finding,) = check(history(*TOLD["G-single"][0]), STRICT).findings
     assert finding.because[-2:] == (
-        "T1 < T2, because T1 read [] of key 2 without 1, which T2 appended",
-        "however, T2 < T1, because T2 appended 1 to key 1, and T1 read it: a contradiction",
+        "T1 < T2, because T1 read [] of key 2, without the 1 that T2 appended",
+        "however, T2 < T1, because T2 appended 1 to key 1, and T1 saw it: it read [1]; "
+        "so T1 would come before itself: a contradiction",
     )
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
+from typing import Any
+
 from harness.checker import Check
+from harness.cycle import Cycle, Transaction
 from harness.guarantees import Contract
 from harness.history import History
 from harness.verdict import Finding, Verdict
@@ -49,4 +54,35 @@ def all_stand(history: History, check: Check) -> Verdict:
         stands(history, finding, check)
         assert finding.because and "contradiction" in finding.because[-1]
         assert finding.span is not None and 0 <= finding.span[0] <= finding.span[1]
+        if finding.cycle is not None:
+            tells(history, finding, finding.cycle)
     return verdict
+
+
+def tells(history: History, finding: Finding, cycle: Cycle) -> None:
+    """Assert that a finding says what its cycle holds, and this what happened."""
+    assert finding.because == cycle.sentences()
+    named = {name for sentence in finding.because for name in re.findall(r"\bT\d+\b", sentence)}
+    assert named == {one.name for one in cycle.transactions}
+    assert Cycle.from_json(json.loads(json.dumps(cycle.to_json()))) == cycle
+    assert {at for one in cycle.transactions for at in one.events} <= set(finding.witness)
+    values = [_mops(history, one) for one in cycle.transactions]
+    for step in cycle.steps:
+        shown = [values[place][mop] for place, mop in step.mops]
+        assert (step.kind in ("ww", "wr", "rw")) == bool(shown)
+        assert all(mop in cycle.transactions[place].mops for place, mop in step.mops)
+        for value in step.values:
+            assert not shown or value is None or any(value in _told(mop[2]) for mop in shown)
+        if shown:
+            assert {step.source, step.target} <= {place for place, _ in step.mops}
+            assert sum(mop[1] == step.key for mop in shown) >= 2, "both touched the key"
+
+
+def _mops(history: History, one: Transaction) -> list[list[Any]]:
+    told = history[one.events[-1 if one.outcome == "ok" else 0]].value
+    assert isinstance(told, list) and len(told) == one.size
+    return told
+
+
+def _told(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

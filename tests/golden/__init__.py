@@ -7,6 +7,7 @@
     anomalies = ["lost-write"]     exactly these are found
     origin = "…"                   who made it, and how
     why = "…"                      what would go unseen without it
+    says = ["…"]                   lines that a person is told, if they are worth holding to
 
 A checker's false alarm or miss becomes a file here before it is repaired.
 """
@@ -29,6 +30,7 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     origin: str
     why: str
     anomalies: tuple[str, ...] = ()
+    says: tuple[str, ...] = ()
     options: dict[str, str] = {}
     path: Path | None = None
 
