@@ -1,7 +1,8 @@
 """Names of workloads, nemeses, checkers and systems, and how third parties add theirs.
 
 Explicit dictionaries for our own; entry points (`assay.workloads`, `assay.nemeses`,
-`assay.checkers`, `assay.systems`) for installed packages; `path/to/file.py:NAME` for a file.
+`assay.checkers`, `assay.systems`) for installed packages; `path/to/file.py:NAME` for a file. A
+checker `independent:NAME` judges by the one of that name, key by key.
 
     kind      what a name stands for
     workload  a module (or object) with `Options`, `workload` and `CHECKS`; see `harness.workload`
@@ -27,6 +28,9 @@ from harness.errors import UsageError
 from nodes import bugs
 
 Load = Callable[[], Any]
+
+INDEPENDENT = "independent:"
+"""Names of checkers that judge key by key begin so."""
 
 
 def _module(name: str) -> Load:
@@ -61,6 +65,7 @@ OWN: Mapping[str, Mapping[str, Load]] = {
         "quorum": _attribute("checkers.quorum", "check"),
         "recovery": _attribute("checkers.recovery", "check"),
         "log-pattern": _attribute("checkers.log_pattern", "check"),
+        "independent": _attribute("checkers.independent", "unnamed"),
         "append": _attribute("checkers.list_append", "check"),
         "wr": _attribute("checkers.rw_register", "check"),
         "register": _attribute("checkers.linearizable.register", "check"),
@@ -93,6 +98,9 @@ def find(kind: str, name: str) -> Any:
     Raises:
         UsageError: nothing; the message lists what there is.
     """
+    if kind == "checkers" and name.startswith(INDEPENDENT):
+        judge = name.removeprefix(INDEPENDENT)
+        return _attribute("checkers.independent", "by_key")()(judge, find(kind, judge))
     if ":" in name and name.partition(":")[0].endswith(".py"):
         return _from_file(kind, name)
     if name in OWN[kind]:
