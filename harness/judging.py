@@ -37,7 +37,8 @@ def check_command(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{path} does not say what it is; give --workload, as in --workload log")
     workload = _judged_as(name)
     given, _ = split_options(arguments.options)
-    contract = _contract(name or "", record, arguments.contract, given)
+    what = (name or "").rpartition(catalog.INDEPENDENT)[2]
+    contract = _contract(what, record, arguments.contract, given)
     more += [name for name in OF_ALL if contract.promises.get(name) is not None]
     checks = {**workload.CHECKS, **checkers(more)}
     if record:
@@ -52,7 +53,7 @@ def check_command(arguments: argparse.Namespace) -> int:
         if arguments.witness:
             _print_witnesses(history, verdict)
             if verdict.outcome is Outcome.VALID:
-                print(*linearizable.told(history, name or "", contract), sep="\n")
+                print(*linearizable.told(history, what, contract), sep="\n")
     return verdict.outcome.exit_status
 
 
@@ -60,7 +61,8 @@ def _judged_as(name: str | None) -> Any:
     """The workload of this name; or what stands for one: the checker of this name, or nothing."""
     if name is None:
         return SimpleNamespace(CHECKS={})
-    if name in catalog.names("checkers") and name not in catalog.names("workloads"):
+    by_key = name.startswith(catalog.INDEPENDENT)
+    if by_key or (name in catalog.names("checkers") and name not in catalog.names("workloads")):
         return SimpleNamespace(CHECKS={name: catalog.find("checkers", name)})
     return catalog.find("workloads", name)
 

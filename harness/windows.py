@@ -6,6 +6,7 @@ was argued, so a checker says of all of them what a licence may ask, in columns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -66,6 +67,12 @@ class Windows:
         """One case of which nothing but its span is known."""
         begin, end = span or (LONG_AGO, NEVER)
         return Windows.of([begin], [end])
+
+    @staticmethod
+    def joined(some: Sequence[Windows]) -> Windows:
+        """The cases of all."""
+        names = [field.name for field in fields(Windows)]
+        return Windows(*(np.concatenate([getattr(w, name) for w in some]) for name in names))
 
     def __len__(self) -> int:
         return len(self.begin)
