@@ -81,6 +81,8 @@ OWN: Mapping[str, Mapping[str, Load]] = {
         "mutex": _attribute("checkers.mutex", "check"),
     },
     "systems": {
+        "bank": _attribute("checkers.bank", "check"),
+        "long-fork": _attribute("checkers.long_fork", "check"),
         "broker": _attribute("systems.broker", "Broker"),
     },
     "bugs": {name: partial(bugs.find, name) for name in bugs.names()},

@@ -14,6 +14,7 @@ changed, and a bug where nothing was broken.
     –         what only a stronger model forbids       consistency-model   none needed
     C14       two that believe to hold a lock          fenced              none needed
     –         what only another model forbids          causality           none needed
+    –         balances below zero                      negative-balances   none needed
 
 A cause lies in a case's window; a fault counts from its invocation until `LINGER_NS` after its end.
 What it hit counts, too: where only clients were cut off, no leader changed. So does what it is: an
@@ -189,6 +190,11 @@ def licences(promises: Mapping[str, Any]) -> Iterator[Licence]:
     if promises.get("causality") in WEAK_CAUSALITY:
         yield _weak_causality(promises["causality"])
     yield Licence(
+        yield Licence("by definition", legal, setting, why, "nothing", strict=True, always=True)
+    if promises.get("negative-balances") is True:
+        why, legal = "somebody may owe something", ("negative-value",)
+        setting = "negative-balances=true"
+        yield Licence("by definition", legal, setting, why, "nothing", strict=True, always=True)
         "C04",
         ("int-send-skip",),
         "always",

@@ -1,10 +1,10 @@
-"""Golden histories of causality, sessions, locks and guarded inserts, and what is said of them."""
+"""Golden histories of causality, locks, guarded inserts, banks and forks, and what is said of them."""
 
 from __future__ import annotations
 
 import pytest
 
-from checkers import adya, causal, causal_reverse, mutex
+from checkers import adya, bank, causal, causal_reverse, long_fork, mutex
 from harness import catalog
 from harness.guarantees import derive, forbidden_in
 from harness.history import History
@@ -13,8 +13,10 @@ from tests.golden import Golden, golden
 
 ANOMALIES = {
     "adya": adya.ANOMALIES,
+    "bank": bank.ANOMALIES,
     "causal": causal.ANOMALIES,
     "causal-reverse": causal_reverse.ANOMALIES,
+    "long-fork": long_fork.ANOMALIES,
     "mutex": mutex.ANOMALIES,
 }
 ALL = [one for name in ANOMALIES for one in golden(name)]
