@@ -79,10 +79,10 @@ OWN: Mapping[str, Mapping[str, Load]] = {
         "causal-reverse": _attribute("checkers.causal_reverse", "check"),
         "adya": _attribute("checkers.adya", "check"),
         "mutex": _attribute("checkers.mutex", "check"),
-    },
-    "systems": {
         "bank": _attribute("checkers.bank", "check"),
         "long-fork": _attribute("checkers.long_fork", "check"),
+    },
+    "systems": {
         "broker": _attribute("systems.broker", "Broker"),
     },
     "bugs": {name: partial(bugs.find, name) for name in bugs.names()},

@@ -77,12 +77,12 @@ OF_ORDERS: Mapping[str, str] = {
     "WriteHBInitRead": "a session knows what its reads show that it knows (causal memory)",
     "CyclicHB": "a session reads as if writes had come one after another (causal memory)",
     "broken-link": "a session goes on from the position that it was told last",
-}
     "wrong-total": "transfers between accounts keep the total of all of them",
     "negative-value": "nobody may owe anything",
     "nil-balance": "every account has a balance",
     "unexpected-key": "accounts are neither opened nor closed",
     "long-fork": "readers agree on the order of writes to different keys",
+}
 OF_NODES: Mapping[str, str] = {
     "crash": "a node runs until the harness ends it",
     "election-safety": "a term has one leader: a node votes once in it, whatever happens to it",
@@ -103,6 +103,8 @@ ORDERS: Mapping[str, tuple[str, ...]] = {
     "causal-reverse": ("causal-reverse",),
     "adya": ("G2",),
     "mutex": ("mutex-overlap", "token-regression", "fencing-violation"),
+    "bank": ("wrong-total", "negative-value", "nil-balance", "unexpected-key"),
+    "long-fork": ("long-fork",),
 }
 """By workload: what its history can show of `OF_ORDERS`."""
 
@@ -124,8 +126,6 @@ class Contract:
 
     Attributes:
         promises: the options that it follows from, in Kafka's words: `acks`, `idempotence`,
-    "bank": ("wrong-total", "negative-value", "nil-balance", "unexpected-key"),
-    "long-fork": ("long-fork",),
             `retries`, `replication-factor`, `min-insync-replicas`, `unclean`, `flush-messages`,
             `retention-ms`; and `disk`, which says whether a killed node keeps its page cache.
         workload: whose; "" if it is not known.
@@ -281,6 +281,19 @@ def _number(name: str, value: Any) -> int:
         raise UsageError(f"{name}={value}: expected a number") from None
 
 
+def _amount(name: str, value: Any) -> int | float:
+    if not re.fullmatch(r"-?\d{1,300}(\.\d+)?", str(value)):
+        raise UsageError(f"{name}={value}: expected an amount, as in {name}=100")
+    return float(value) if "." in str(value) else int(value)
+
+
+def _names(name: str, value: Any) -> list[str]:
+    some = list(map(str, value)) if isinstance(value, list | tuple) else str(value).split(",")
+    if not all(some):
+        raise UsageError(f"{name}={value}: expected names, as in {name}=0,1,2")
+    return some
+
+
 def _seconds(name: str, value: Any) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|)", str(value))
     if found is None or not float(found[1]):
@@ -304,19 +317,6 @@ def _model(name: str, value: Any) -> str:
 
 
 PROMISES: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
-def _amount(name: str, value: Any) -> int | float:
-    if not re.fullmatch(r"-?\d{1,300}(\.\d+)?", str(value)):
-        raise UsageError(f"{name}={value}: expected an amount, as in {name}=100")
-    return float(value) if "." in str(value) else int(value)
-
-
-def _names(name: str, value: Any) -> list[str]:
-    some = list(map(str, value)) if isinstance(value, list | tuple) else str(value).split(",")
-    if not all(some):
-        raise UsageError(f"{name}={value}: expected names, as in {name}=0,1,2")
-    return some
-
-
     "log": {
         "acks": _choice("0", "1", "all"),
         "idempotence": _flag,
@@ -338,6 +338,7 @@ def _names(name: str, value: Any) -> list[str]:
     },
     "mutex": {"lease-ms": _number, "fenced": _flag},
     "causal": {"causality": _choice("cc", "ccv", "cm", "all")},
+    "bank": {"total": _amount, "accounts": _names, "negative-balances": _flag},
     "queue": {"model": _choice("fifo", "unordered"), "configurations": _number},
     **{name: {"configurations": _number} for name in OBJECTS if name != "queue"},
 }
@@ -361,7 +362,6 @@ def _resorted(
 ) -> Verdict:
     """The verdict with these findings. `known` says of how many cases it is known that they are
     allowed, by anomaly."""
-    "bank": {"total": _amount, "accounts": _names, "negative-balances": _flag},
     counts, allowed_counts = dict(verdict.counts), dict(verdict.allowed_counts)
     left, moved = (Counter(finding.anomaly for finding in found) for found in (forbidden, allowed))
     doubts = list(verdict.doubts)

@@ -189,12 +189,11 @@ def licences(promises: Mapping[str, Any]) -> Iterator[Licence]:
         yield Licence("C14", legal, "fenced=true", why, "nothing", strict=True, always=True)
     if promises.get("causality") in WEAK_CAUSALITY:
         yield _weak_causality(promises["causality"])
-    yield Licence(
-        yield Licence("by definition", legal, setting, why, "nothing", strict=True, always=True)
     if promises.get("negative-balances") is True:
         why, legal = "somebody may owe something", ("negative-value",)
         setting = "negative-balances=true"
         yield Licence("by definition", legal, setting, why, "nothing", strict=True, always=True)
+    yield Licence(
         "C04",
         ("int-send-skip",),
         "always",
