@@ -130,7 +130,7 @@ class Decoder(Stretch):
         """Whether events that were decoded together have the right indices and processes."""
         expected = np.arange(self.end, self.end + len(columns["index"]))
         return (
-            np.array_equal(columns["index"], expected)
+            (self.is_numbered_anew or np.array_equal(columns["index"], expected))
             and self.given.setdefault("index", True)
             and self.given.setdefault("time", True)
         )
@@ -167,7 +167,7 @@ class Decoder(Stretch):
         for name, numbers in (("index", indices), ("time", times)):
             if (lacking := numbers.count(None)) == 0:
                 columns[name] = np.fromiter(numbers, np.int64, count)
-            elif lacking < count:
+            elif lacking < count and not (name == "index" and self.is_numbered_anew):
                 raise Untyped
         return columns
 
@@ -224,6 +224,8 @@ class Decoder(Stretch):
             except ValueError as error:
                 raise Malformed(self.end + number, str(error)) from None
             for name, found in (("index", line.index), ("time", line.time)):
+                if name == "index" and self.is_numbered_anew:
+                    continue
                 if self.given.setdefault(name, found is not None) != (found is not None):
                     raise Malformed(self.end + number, uneven(name, self.given[name]))
             lines.append(line)

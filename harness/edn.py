@@ -1,273 +1,381 @@
-"""Reads the histories of Jepsen: `history.edn`, one map an event, or a vector of such maps.
+"""EDN, the notation of Jepsen's histories, becomes JSON: a line for each top-level form.
 
 EDN is read in full (nested collections, sets, characters, ratios, tagged elements, namespaced maps,
-comments, discards) and becomes JSON, so that a history has one set of value shapes:
+metadata, comments, discards):
 
     :send, send, \\a      "send", "send", "a"          1/3, 2.5M, 7N     "1/3", 2.5, 7
     [1 2], (1 2), #{1 2}  [1, 2]                       nil, true         null, true
-    {:f 1, 0 2}           {"f": 1, "0": 2}             ##NaN             "##NaN"
-    #jepsen.history.Op{…}, #inst "…"                   what is tagged, without its tag
-    1e999                                              "##Inf", as Clojure reads it
+    {:f 1, 0 2}           {"f": 1, "0": 2}             ##NaN, 1e999      "##NaN", "##Inf"
+    #jepsen.history.Op{…}, #inst "…", ^{…} x           what is tagged, without its tag
+    #"a\\d+"               the text of the pattern
 
-A key that is a collection becomes its JSON text, of `KEY_CHARACTERS_MAX` at most. Metadata are
-passed over. Blind to: tags, and the difference between keywords, symbols and strings.
+A key that is a collection becomes its JSON text, of `KEY_CHARACTERS_MAX` at most; a map that has a
+key twice, also as JSON has it, is refused. Blind to: tags, metadata, and the difference between
+keywords, symbols and strings.
 
-There is a library, edn_format; it reads these files thirty times slower and its last release is of
-2021. Cost: about 1 µs a token. Source: the EDN specification (edn-format/edn), and Clojure's
-printer for what it prints beyond that (`##Inf`, `#:ns{…}`, hexadecimal identities in `#object[…]`).
+A text is cut at its integers. What stands between two of them is a *word*, as `, :process `; of a
+history of a million events there are some hundred. What a word becomes depends on what is open
+before it, the *state*; it is found out once (`harness.edn_words`) and looked up ever after. So
+strings that all differ cost more than numbers that do.
+
+There is a library, edn_format; it reads these files a hundred times slower and its last release is
+of 2021. Cost: 0.3 µs an integer, 10 µs a new word. Source: the EDN specification (edn-format/edn),
+and Clojure's printer for what it prints beyond that (`##Inf`, `#:ns{…}`, hexadecimal identities).
 """
 
 from __future__ import annotations
 
+import json
 import re
-from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import replace
-from math import isfinite
-from pathlib import Path
-from typing import Any, Final
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
 
-from harness import decode
+import msgspec
+
 from harness.columnize import dump
-from harness.errors import HistoryError
-from harness.events import Events
+from harness.edn_words import DIGITS_MAX, KEY_BEGIN, KEY_END, STRING, EdnError, Open, Speller
+from harness.sources import Source
 from harness.stretch import Malformed
 
+KEY_CHARACTERS_MAX: Final = 10_000
+"""The text of a map that is a map's key doubles its escapes, and so on for every map around it."""
 
-class EdnError(ValueError):
-    """The text is no EDN. `offset` says where, in characters; `torn` that it ends too early."""
+WORDS_MAX: Final = 1 << 16
+"""Words that are remembered; then all are forgotten. A history has some hundred."""
 
-    def __init__(self, offset: int, reason: str, *, torn: bool = False) -> None:
-        super().__init__(reason)
-        self.offset, self.reason, self.torn = offset, reason, torn
+WORD_BYTES: Final = 1 << 10
+"""Length of a word that is worth it."""
+
+PIECE_BYTES: Final = 1 << 20
+"""What is read at once."""
+
+_ATOMS = re.compile(
+    # It begins with a set of bytes that the engine can look for; what is before comes second.
+    rb'([-0-9"](?<=[\s,\[({].)(?:(?<=")[ !#-\[\]-~]*+"(?![^\s,\])}])'
+    rb"|(?:(?<=0)|(?<=[1-9])[0-9]{0,%(max)d}+|(?<=-)[1-9][0-9]{0,%(max)d}+)"
+    rb"(?![^\s,\])}])(?: (?:0|-?[1-9][0-9]{0,%(max)d}+)(?![^\s,\])}]))*+))"
+    % {b"max": DIGITS_MAX - 1}
+)
+"""One integer or more, with one space between two; or what is a string of plain characters, or
+what stands between two strings: the state says which."""
+
+_KEY = re.compile(rf"{KEY_BEGIN}([^{KEY_BEGIN}{KEY_END}]*){KEY_END}".encode())
+_NUMBER_KEY = re.compile(rb'"(-?[0-9]+)":')
+_TOKEN_ENDS = re.compile(rb'[\s,;"()\[\]{}]')
+
+_AS_LIST, _AS_ONE, _AS_KEY, _AS_TEXT, _AS_FORMS = range(5)
+"""What becomes of atoms: elements of a list; one form or else forms; a map's key, then its value,
+and so on; a string's text; forms."""
+
+_QUOTE = ord('"')
 
 
-def read_history(path: Path) -> Events:
-    """Decode a history of Jepsen's. A form that is torn at the end of the file is left out.
+@dataclass(slots=True, eq=False)
+class State:
+    """A place of a text: what is open there, and what each word becomes, as far as known."""
+
+    open: Open
+    words: dict[bytes, _Word] = field(default_factory=dict)
+
+
+class _Word(NamedTuple):
+    """What a word becomes in a state.
+
+    Attributes:
+        alone: its JSON; state: what is open behind it.
+        how: what becomes of atoms behind it.
+        before, behind: the JSON around the first of them; before includes `alone`.
+        after: what is open behind it.
+        starts: where in the word lines begin, in bytes.
+    """
+
+    alone: bytes
+    state: State
+    how: int
+    before: bytes
+    behind: bytes
+    after: State
+    starts: tuple[int, ...]
+
+
+class Spelling:
+    """Turns the text of a file into JSON, piece by piece.
+
+    Args:
+        is_spliced: what a top-level collection holds that is no map are lines of their own, as of
+            a history that is one vector.
+    """
+
+    def __init__(self, *, is_spliced: bool = True) -> None:
+        self.is_spliced = is_spliced
+        self.offset = 0  # bytes before the piece
+        self._states: dict[Open, State] = {}
+        self._words = 0
+        self._held: list[bytes] = []
+        self._lines = 0
+        self._number_keys = self._many_keys = False  # of whatever was learned so far
+        self.state = self._interned(Open())
+
+    def feed(self, piece: bytes, *, is_last: bool = False) -> bytes:
+        """The lines that are whole with this piece, which ends behind a separator unless it is the
+        last.
+
+        Raises:
+            EdnError: it is no EDN; nothing was taken.
+            Malformed: a whole line has keys that cannot be.
+        """
+        out: list[bytes] = []
+        state = self.state
+        parts = _ATOMS.split(piece)
+        last = parts.pop()
+        try:
+            for word, atoms in zip(parts[::2], parts[1::2], strict=True):
+                known = state.words.get(word) or self._learn(state, word)
+                _, _, how, before, behind, state, _ = known
+                if how == _AS_LIST and atoms[0] != _QUOTE:
+                    out += before, atoms.replace(b" ", b",")
+                elif how == _AS_ONE and (atoms[0] == _QUOTE or b" " not in atoms):
+                    out += before, atoms, behind
+                else:
+                    state = self._behind(known, atoms, out)
+            known = state.words.get(last) or self._learn(state, last)
+        except EdnError:
+            deque(self.starts(piece, is_last=is_last), 0)  # it counts, and finds the same error
+            raise
+        out.append(known.alone)
+        self.state = known.state
+        self.offset += len(piece)
+        return self._whole_lines(b"".join(out))
+
+    def starts(self, piece: bytes, *, is_last: bool = False) -> Iterator[int]:
+        """Where in the text the lines of a piece begin, in bytes; instead of `feed`.
+
+        Raises:
+            EdnError: as `feed` does.
+        """
+        state, offset = self.state, self.offset
+        parts = [*_ATOMS.split(piece), b""]
+        for word, atoms in zip(parts[::2], parts[1::2], strict=True):
+            read = word
+            try:
+                known = self._known(state, word)
+                yield from (offset + start for start in known.starts)
+                offset += len(word)
+                read = atoms
+                if atoms:
+                    yield from (offset + start for start in self._starts_in(known, atoms))
+                    state = self._behind(known, atoms, [])
+                else:
+                    state = known.state
+            except EdnError as error:
+                is_end = is_last and offset + len(read) == self.offset + len(piece)
+                torn = error.torn and is_end
+                raise EdnError(offset + error.offset, error.reason, torn=torn) from None
+            offset += len(atoms)
+        self.state, self.offset = state, offset
+
+    def _starts_in(self, word: _Word, atoms: bytes) -> Iterable[int]:
+        """Where in the atoms behind a word lines begin."""
+        if word.how == _AS_ONE and word.state.open.frames[-1].kind == "top":
+            return (
+                (0,) if atoms[0] == _QUOTE else [m.start() for m in re.finditer(rb"[^ ]+", atoms)]
+            )
+        if word.how == _AS_FORMS:
+            return self._known(word.state, atoms).starts
+        return ()
+
+    def _behind(self, word: _Word, atoms: bytes, out: list[bytes]) -> State:
+        """What is open behind these atoms, each of which may change it; adds their JSON."""
+        is_string = atoms[0] == _QUOTE
+        if word.how == _AS_LIST:
+            out += word.before, atoms if is_string else atoms.replace(b" ", b",")
+            return word.after
+        if word.how == _AS_FORMS or (is_string and word.how != _AS_ONE):
+            known = self._known(word.state, atoms)
+            out += word.alone, known.alone
+            return known.state
+        if is_string or word.how == _AS_TEXT:
+            out += word.before, atoms, word.behind
+            return word.after
+        self._number_keys |= word.how == _AS_KEY
+        for integer in atoms.split(b" "):
+            out += word.before, integer, word.behind
+            state = word.after
+            word = state.words.get(b"") or self._learn(state, b"")
+        return state
+
+    def _known(self, state: State, word: bytes) -> _Word:
+        return state.words.get(word) or self._learn(state, word)
+
+    def _learn(self, state: State, word: bytes) -> _Word:
+        """Find out what a word becomes in a state, and remember it.
+
+        Raises:
+            EdnError: the word is no EDN there; the offset is within the word.
+        """
+        try:
+            text = word.decode()
+        except UnicodeDecodeError as error:
+            raise EdnError(error.start, f"is not UTF-8: {error.reason}") from None
+        speller = Speller(state.open, is_spliced=self.is_spliced)
+        try:
+            speller.read(text)
+        except EdnError as error:
+            offset = len(text[: error.offset].encode())
+            raise EdnError(offset, error.reason, torn=error.torn) from None
+        self._many_keys |= any(frame.keys is None for frame in speller.frames)
+        if len(word) <= WORD_BYTES and self._words == WORDS_MAX:
+            self._forget(state)
+        behind = self._interned(speller.open)
+        alone = "".join(speller.out).encode()
+        starts = tuple(len(text[:start].encode()) for start in speller.starts)
+        found = _Word(alone, behind, *self._before_atoms(behind, alone), starts)
+        if len(word) <= WORD_BYTES:
+            self._words += 1
+            state.words[word] = found
+        return found
+
+    def _before_atoms(self, state: State, alone: bytes) -> tuple[int, bytes, bytes, State]:
+        """(how, before, behind, after) of a `_Word`."""
+        speller = Speller(state.open, is_spliced=self.is_spliced)
+        if state.open.within == STRING and not speller.muted:
+            return _AS_TEXT, alone, b"", state
+        if state.open.within or state.open.names or speller.muted:
+            return _AS_FORMS, alone, b"", state
+        kind = speller.frames[-1].kind
+        speller.scalar(7, 0, stands_for_any=True)
+        before, behind = "".join(speller.out).encode().split(b"7")
+        how = {"list": _AS_LIST, "key": _AS_KEY}.get(kind, _AS_ONE)
+        return how, alone + before, behind, self._interned(speller.open)
+
+    def _interned(self, opened: Open) -> State:
+        if opened not in self._states:
+            self._states[opened] = State(opened)
+        return self._states[opened]
+
+    def _forget(self, current: State) -> None:
+        """Words of all states, and the states themselves but the current one."""
+        for state in self._states.values():
+            state.words.clear()
+        self._states = {current.open: current}
+        self._words = 0
+
+    def _whole_lines(self, text: bytes) -> bytes:
+        """The lines that end in the text; what comes behind them is held until it has an end."""
+        cut = text.rfind(b"\n") + 1
+        if not cut:
+            self._held.append(text)
+            return b""
+        whole = b"".join([*self._held, text[:cut]])
+        self._held = [text[cut:]]
+        if self._many_keys or self._number_keys or b"\0" in whole:
+            lines = []
+            for line in whole.splitlines(keepends=True):
+                try:
+                    lines.append(self._with_keys(line))
+                except ValueError as error:
+                    raise Malformed(self._lines + len(lines), str(error)) from None
+            whole = b"".join(lines)
+        self._lines += whole.count(b"\n")
+        return whole
+
+    def _with_keys(self, line: bytes) -> bytes:
+        """A line of JSON in which each collection that is a key has become its text.
+
+        Raises:
+            ValueError: a key is too long, or a map has one twice.
+        """
+        had_collections = b"\0" in line
+        while b"\0" in line:
+            line = _KEY.sub(_as_text, line)
+        numbers = _NUMBER_KEY.findall(line) if self._number_keys else []
+        if had_collections or self._many_keys or len(set(numbers)) < len(numbers):
+            json.loads(line, object_pairs_hook=_once)
+        return line
+
+
+TORN: Final = "the last form is torn; it is left out, so the history ends before it"
+
+
+def lines(source: Source, notes: list[str]) -> Iterator[tuple[bytes, bool]]:
+    """The events of a history as lines of JSON, many at a time (each is whole: none is the last
+    that may be torn). Notes if the last one is.
 
     Raises:
-        HistoryError: it is malformed, missing, or not readable; names file, line and reason.
+        EdnError: the text is no EDN.
+        Malformed: an event has keys that cannot be.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise HistoryError(path, None, f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise HistoryError(path, None, f"is not UTF-8: {error.reason}") from error
-    newlines = [match.start() for match in re.finditer("\n", text)]
-    offsets: list[int] = []
-    notes: list[str] = []
-    try:
-        events = decode.decode(_lines(text, offsets, notes))
-    except EdnError as error:
-        line = bisect_right(newlines, error.offset - 1) + 1
-        raise HistoryError(path, line, error.reason) from None
-    except Malformed as error:
-        line = bisect_right(newlines, offsets[error.position]) + 1
-        raise HistoryError(path, line, error.reason) from None
-    return replace(events, notes=(*events.notes, *notes))
+    spelling = Spelling()
+    for piece, is_last in pieces(source):
+        try:
+            yield spelling.feed(piece, is_last=is_last), False
+        except EdnError as error:
+            at = error.offset - spelling.offset
+            # The last token may be one that is only begun.
+            is_begun = error.offset > 0 and not _TOKEN_ENDS.search(piece, at)
+            if not is_last or not (is_begun or error.torn):
+                raise
+            yield spelling.feed(piece[:at]), False
+            notes.append(TORN)
+            return
+    if spelling.state.open.lacks is not None:
+        notes.append(TORN)
+
+
+def place(source: Source, position: int) -> int:
+    """Where in the text the event at a position begins, in bytes. The text can be read so far."""
+    spelling = Spelling()
+    for piece, is_last in pieces(source):
+        for start in spelling.starts(piece, is_last=is_last):
+            if position == 0:
+                return start
+            position -= 1
+    return spelling.offset
+
+
+def pieces(source: Source) -> Iterator[tuple[bytes, bool]]:
+    """(text that ends behind a separator, whether it is the last) of a text."""
+    held: list[bytes] = []
+    while data := source.read(PIECE_BYTES):
+        cut = data.rfind(b"\n") + 1 or max(data.rfind(b" "), data.rfind(b",")) + 1
+        if cut:
+            yield b"".join([*held, data[:cut]]), False
+            held = []
+        held.append(data[cut:])
+    yield b"".join(held), True
 
 
 def forms(text: str) -> Iterator[tuple[int, Any]]:
-    """(offset, value) of each top-level form, as JSON values.
+    """(offset in bytes, value) of each top-level form, as JSON values.
 
     >>> list(forms("{:f :read, :value [0 nil]} #{1}"))
     [(0, {'f': 'read', 'value': [0, None]}), (27, [1])]
 
     Raises:
-        EdnError: the text is malformed.
+        EdnError: the text is malformed, or torn.
     """
-    reader = _Reader(text)
-    while (start := reader.skip()) < len(text):
-        value = reader.form()
-        if value is not _NOTHING:
-            yield start, value
-
-
-def _lines(text: str, offsets: list[int], notes: list[str]) -> Iterator[bytes]:
-    """The events as lines of JSON; fills in where each one begins, and what was left out."""
+    data = text.encode("utf-8", "surrogatepass")
+    spelling = Spelling(is_spliced=False)
+    starts = list(Spelling(is_spliced=False).starts(data, is_last=True))
     try:
-        for offset, form in forms(text):
-            for event in form if isinstance(form, list) else (form,):
-                offsets.append(offset)
-                yield dump(event)
-    except EdnError as error:
-        if not error.torn:
-            raise
-        notes.append("the last form is torn; it is left out, so the history ends before it")
+        lines = spelling.feed(data, is_last=True).splitlines()
+    except Malformed as error:
+        raise EdnError(starts[error.position], error.reason) from None
+    if (lacks := spelling.state.open.lacks) is not None:
+        raise EdnError(len(data), lacks, torn=True)
+    yield from zip(starts, map(msgspec.json.decode, lines), strict=True)
 
 
-_NOTHING: Final = object()  # a discarded form
-_SKIP = re.compile(r"(?:[\s,]+|;[^\n]*)*")
-_TOKEN = re.compile(
-    r"""(?P<string>"(?:[^"\\]|\\.)*")
-    |(?P<number>[+-]?(?:0[xX][0-9a-fA-F]+|\d+(?:/\d+|(?:\.\d*)?(?:[eE][+-]?\d+)?[MN]?)))(?=[\s,;"()\[\]{}]|$)
-    |(?P<open>\#\{|[\[({])
-    |(?P<close>[\])}])
-    |(?P<keyword>::?[^\s,;"()\[\]{}]+)
-    |(?P<char>\\(?:u[0-9a-fA-F]{4}|[a-z]+|.))
-    |(?P<special>\#\#-?[A-Za-z]+)
-    |(?P<discard>\#_)
-    |(?P<meta>\#?\^)
-    |(?P<tag>\#:?[^\s,;"()\[\]{}\#_:][^\s,;"()\[\]{}]*)
-    |(?P<symbol>(?![+-]?\d)[^\s,;"()\[\]{}\#\\:][^\s,;"()\[\]{}]*)""",
-    re.VERBOSE | re.DOTALL,
-)
-_CLOSES = {"[": "]", "(": ")", "{": "}", "#{": "}"}
-_SYMBOLS: dict[str, Any] = {"nil": None, "true": True, "false": False}
-_CHARACTERS = {
-    "newline": "\n", "return": "\r", "space": " ", "tab": "\t", "formfeed": "\f", "backspace": "\b",
-}  # fmt: skip
-_ESCAPES = {'"': '"', "\\": "\\", "/": "/", "n": "\n", "r": "\r", "t": "\t", "f": "\f", "b": "\b"}
-_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[0-3]?[0-7]{1,2}|.)", re.DOTALL)
-DEPTH_MAX: Final = 200
-"""Of nested collections and tags; Python's own stack ends at a thousand calls."""
-DIGITS_MAX: Final = 1000
-"""Of an integer: reading one takes time in the square of its digits."""
-KEY_CHARACTERS_MAX: Final = 10_000
-"""The text of a map that is a map's key doubles its escapes, and so on for every map around it."""
+def _as_text(match: re.Match[bytes]) -> bytes:
+    text = match[1].decode()
+    if len(text) > KEY_CHARACTERS_MAX:
+        raise ValueError(f"a key of a map is {len(text)} characters long as JSON")
+    return dump(text)
 
 
-class _Reader:
-    """A cursor in the text. Each method reads one thing and leaves the cursor behind it."""
-
-    def __init__(self, text: str) -> None:
-        self.text, self.at, self.depth = text, 0, 0
-
-    def skip(self) -> int:
-        """Pass spaces, commas and comments; the offset of what comes then."""
-        match = _SKIP.match(self.text, self.at)
-        assert match, "the pattern matches nothing, too"
-        self.at = match.end()
-        return self.at
-
-    def form(self) -> Any:
-        """The next form, or _NOTHING for a discarded one."""
-        start = self.skip()
-        match = _TOKEN.match(self.text, start)
-        if match is None:
-            raise self._unreadable(start)
-        self.at = match.end()
-        token, kind = match.group(), match.lastgroup
-        if kind == "number":
-            return self._number(token, start)
-        if kind == "keyword":
-            return token.lstrip(":")
-        if kind == "open":
-            return self._collection(token, start)
-        if kind == "string":
-            return token[1:-1] if "\\" not in token else self._string(token, start)
-        if kind == "symbol":
-            return _SYMBOLS.get(token, token)
-        if kind == "char":
-            return self._character(token[1:], start)
-        if kind == "special":
-            return token
-        if kind == "tag":
-            return self._tagged(token, start)
-        if kind == "discard":
-            self._value(start)
-            return _NOTHING
-        if kind == "meta":
-            self._value(start)
-            return self._value(start)
-        raise EdnError(start, f"{token!r} closes nothing")
-
-    def _value(self, start: int) -> Any:
-        """The next form that is not discarded."""
-        self._descend(start)
-        while self.skip() < len(self.text):
-            if (value := self.form()) is not _NOTHING:
-                self.depth -= 1
-                return value
-        raise EdnError(start, "the text ends before this is complete", torn=True)
-
-    def _descend(self, start: int) -> None:
-        self.depth += 1
-        if self.depth > DEPTH_MAX:
-            raise EdnError(start, f"forms are nested more than {DEPTH_MAX} deep")
-
-    def _collection(self, opening: str, start: int) -> Any:
-        closing = _CLOSES[opening]
-        self._descend(start)
-        items: list[Any] = []
-        while True:
-            here = self.skip()
-            if here == len(self.text):
-                raise EdnError(start, f"{opening!r} is never closed", torn=True)
-            found = self.text[here]
-            if found in "])}":
-                break
-            if (value := self.form()) is not _NOTHING:
-                items.append(value)
-        if found != closing:
-            raise EdnError(here, f"{found!r} closes {opening!r}, expected {closing!r}")
-        self.at = here + 1
-        self.depth -= 1
-        if opening != "{":
-            return items
-        if len(items) % 2:
-            raise EdnError(start, "a map has a key without a value")
-        keys = [self._key(item, start) for item in items[::2]]
-        if len(set(keys)) < len(keys):
-            raise EdnError(start, "a map has a key twice")
-        return dict(zip(keys, items[1::2], strict=True))
-
-    def _tagged(self, tag: str, start: int) -> Any:
-        value = self._value(start)
-        if not tag.startswith("#:"):
-            return value
-        if not isinstance(value, dict):
-            raise EdnError(start, f"{tag} is the namespace of a map, and no map follows")
-        return {key if "/" in key else f"{tag[2:]}/{key}": v for key, v in value.items()}
-
-    def _string(self, token: str, start: int) -> str:
-        def plain(match: re.Match[str]) -> str:
-            escape = match.group(1)
-            if escape[0] == "u" and len(escape) == 5:
-                return chr(int(escape[1:], 16))
-            if escape in _ESCAPES:
-                return _ESCAPES[escape]
-            if escape.isdigit():
-                return chr(int(escape, 8))
-            raise EdnError(start + match.start(), f"unknown escape \\{escape} in a string")
-
-        # Clojure writes a character beyond the first 65,536 as two halves of UTF-16.
-        whole = _ESCAPE.sub(plain, token[1:-1])
-        return whole.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-    def _character(self, name: str, start: int) -> str:
-        if len(name) == 1:
-            return name
-        if name[0] == "u" and len(name) == 5:
-            return chr(int(name[1:], 16))
-        if name in _CHARACTERS:
-            return _CHARACTERS[name]
-        raise EdnError(start, f"unknown character \\{name}")
-
-    def _number(self, token: str, start: int) -> int | float | str:
-        if "/" in token:
-            return token
-        if len(token) > DIGITS_MAX:
-            raise EdnError(start, f"a number of {len(token)} digits; {DIGITS_MAX} can be read")
-        if "x" in token or "X" in token:
-            return int(token, 16)
-        token = token.rstrip("N")
-        if token.lstrip("+-").isdecimal():
-            return int(token)
-        value = float(token.rstrip("M"))
-        return value if isfinite(value) else "##Inf" if value > 0 else "##-Inf"
-
-    def _key(self, key: Any, start: int) -> str:
-        """A map's key as JSON has it: a name."""
-        name = key if isinstance(key, str) else dump(key).decode()
-        if len(name) > KEY_CHARACTERS_MAX:
-            raise EdnError(start, f"a key of a map is {len(name)} characters long as JSON")
-        return name
-
-    def _unreadable(self, start: int) -> EdnError:
-        rest = self.text[start : start + 20]
-        if rest.startswith('"'):
-            return EdnError(start, "a string is never closed", torn=True)
-        ends = start + len(rest) == len(self.text)
-        return EdnError(start, f"{rest!r} is no EDN", torn=ends and rest in ("#", "\\", ":", "##"))
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    """Checks the keys of one map."""
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("a map has a key twice")

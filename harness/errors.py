@@ -26,12 +26,14 @@ class UsageError(AssayError):
 
 
 class HistoryError(UsageError):
-    """A history cannot be read. Names the file, the line (from 1) and the reason."""
+    """A history cannot be read. Names the file, line and column (from 1) and the reason."""
 
-    def __init__(self, path: object, line: int | None, reason: str) -> None:
-        where = f"{path}:{line}" if line is not None else f"{path}"
+    def __init__(
+        self, path: object, line: int | None, reason: str, column: int | None = None
+    ) -> None:
+        where = ":".join(str(each) for each in (path, line, column) if each is not None)
         super().__init__(f"{where}: {reason}")
-        self.path, self.line, self.reason = path, line, reason
+        self.path, self.line, self.column, self.reason = path, line, column, reason
 
 
 class EnvironmentFailure(AssayError):

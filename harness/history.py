@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import column_file, decode, edn, jsonl
+from harness import column_file, decode, foreign
 from harness.errors import EnvironmentFailure, HistoryError
 from harness.events import Events
 from harness.op import KINDS, Kind, Op
@@ -136,7 +136,8 @@ class History(Events, Sequence[Op]):
 
     @staticmethod
     def load(path: Path | str, *, cache: bool = False) -> History:
-        """A `.jsonl`, an `.edn` or a run folder; uses the `.columns` file beside it if fresh.
+        """A file of any kind of `harness.foreign`, or a run folder; uses the `.columns` file beside
+        it if that is fresh.
 
         Args:
             cache: write the `.columns` file if there is no fresh one.
@@ -158,7 +159,7 @@ class History(Events, Sequence[Op]):
             remarks.append(f"{beside} is damaged and was not used: {error}")
         except OSError as error:
             raise HistoryError(path, None, f"cannot be read: {error.strerror}") from error
-        events = (edn.read_history if path.suffix == ".edn" else jsonl.read)(path)
+        events = foreign.read(path)
         if cache and source:
             try:
                 column_file.save(events, source, beside)
@@ -298,7 +299,7 @@ def _file(path: Path) -> Path:
         if not path.exists():
             raise HistoryError(path, None, "there is no such file")
         return path
-    for name in ("history.jsonl", "history.edn"):
+    for name in foreign.NAMES:
         if (path / name).exists():
             return path / name
-    raise HistoryError(path, None, "this folder holds no history.jsonl and no history.edn")
+    raise HistoryError(path, None, f"this folder holds no {' and no '.join(foreign.NAMES)}")

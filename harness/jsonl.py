@@ -23,7 +23,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import msgspec
 
@@ -132,21 +132,32 @@ def _received(second: subprocess.Popen[bytes] | None) -> Stretch | None:
     return stretch
 
 
-def chunks(file: BinaryIO, end: int | None = None) -> Iterator[tuple[bytes, bool]]:
+class Readable(Protocol):
+    """What chunks are read from."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def chunks(file: Readable, size: int | None = None) -> Iterator[tuple[bytes, bool]]:
     """(whole lines, whether they are the last) of a file; the very last line may lack its end.
 
-    `end`: where to stop, at the beginning of a line; the last lines are then those before it.
+    `size`: how many bytes to read, up to the beginning of a line; the last lines are then those
+    before it. Cost: linear, however long a line is.
     """
-    held = b""
-    while data := file.read(CHUNK_BYTES if end is None else min(CHUNK_BYTES, end - file.tell())):
-        held += data
+    held: list[bytes] = []  # one line that goes on, or the last line so far
+    while data := file.read(CHUNK_BYTES if size is None else min(CHUNK_BYTES, size)):
+        size = None if size is None else size - len(data)
         # The last line read so far is held back: it may turn out to be the last of the file.
-        cut = held.rfind(b"\n", 0, len(held) - 1) + 1
-        if cut:
-            yield held[:cut], False
-            held = held[cut:]
+        cut = data.rfind(b"\n", 0, len(data) - 1) + 1
+        if not cut and held and held[-1].endswith(b"\n"):
+            yield b"".join(held), False
+            held = []
+        elif cut:
+            yield b"".join([*held, data[:cut]]), False
+            held = []
+        held.append(data[cut:])
     if held:
-        yield held, True
+        yield b"".join(held), True
 
 
 def _line_of(path: Path, position: int) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +17,7 @@ from harness.arguments import checkers, jury, split_options, with_logs
 from harness.errors import UsageError
 from harness.guarantees import OF_ALL, Contract, derive
 from harness.history import History
-from harness.report import text
+from harness.report import text, writable, write_page
 from harness.run import weigh
 from harness.store import RunFolder
 from harness.timeline import render
@@ -43,18 +45,51 @@ def check_command(arguments: argparse.Namespace) -> int:
     checks = {**workload.CHECKS, **checkers(more)}
     if record:
         checks.update(with_logs(checks, RunFolder.find(path)))
+    if arguments.report is not None:
+        writable(arguments.report, path)
     history = History.load(path)
     verdict = jury(arguments).judge(history, checks, contract)
     verdict = weigh(verdict, history, getattr(workload, "READS", frozenset()), {})
+    if history.remarks:
+        verdict = verdict.with_stats({"reading": list(history.remarks)})
     if arguments.json:
         print(json.dumps({**verdict.to_json(), "run": str(path)}, default=str))
     else:
-        print(text.render(verdict, f"{name or ', '.join(more)} / {path}"))
+        title = f"{name or ', '.join(more)} / {path}"
+        print(text.render(verdict, title, report=arguments.report))
+        for remark in history.remarks:
+            print(f"  reading: {remark}")
         if arguments.witness:
             _print_witnesses(history, verdict)
             if verdict.outcome is Outcome.VALID:
                 print(*linearizable.told(history, what, contract), sep="\n")
+    if arguments.report is not None:
+        sys.stdout.flush()  # whatever becomes of the report, the verdict was told
+        _write_report(arguments, name, record, contract, history, verdict)
     return verdict.outcome.exit_status
+
+
+def _write_report(
+    arguments: argparse.Namespace,
+    name: str | None,
+    record: Mapping[str, Any],
+    contract: Contract,
+    history: History,
+    verdict: Verdict,
+) -> None:
+    path = arguments.file
+    test = {**record, "contract": contract.to_json()}
+    if not record:
+        test |= {"workload": name or ", ".join(arguments.checkers), "history": str(path)}
+    options = [word for option in arguments.options for word in ("-o", option)]
+    asked = [word for checker in arguments.checkers for word in ("--checker", checker)]
+    if arguments.workload is not None:
+        asked += ["--workload", arguments.workload]
+    if arguments.contract is not None:
+        asked += ["--contract", arguments.contract]
+    where = RunFolder.find(path).path if record else path
+    check = shlex.join(["assay", "check", str(path), *asked, *options])
+    write_page(arguments.report, history, test, verdict.to_json(), where, check)
 
 
 def _judged_as(name: str | None) -> Any:

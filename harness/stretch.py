@@ -49,6 +49,8 @@ class Stretch:
         begin, end: position of the first event, and of the one that comes next.
         fs, names, nodes, errors, extras: codes of what events name.
         given: whether events have "index" and "time", once that is known.
+        is_numbered_anew: an index may be anything, or nothing; the order of the file counts.
+        others: how many events had another index, or none, the first of them, and its index.
     """
 
     begin: int = 0
@@ -62,6 +64,8 @@ class Stretch:
     parts: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
     given: dict[str, bool] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    is_numbered_anew: bool = False
+    others: tuple[int, int, int | None] = (0, 0, None)
 
     def __post_init__(self) -> None:
         self.end = self.begin
@@ -74,6 +78,8 @@ class Stretch:
         """
         count = len(batch.shape)
         expected = np.arange(self.end, self.end + count)
+        if self.is_numbered_anew:
+            self._number_anew(columns, expected)
         for name in ("index", "time"):
             if self.given.setdefault(name, name in columns) != (name in columns):
                 raise Malformed(self.end, uneven(name, self.given[name]))
@@ -86,6 +92,19 @@ class Stretch:
         self.end += count
         for name, column in columns.items():
             self.parts.setdefault(name, []).append(column)
+
+    def _number_anew(self, columns: Columns, expected: NDArray[np.int64]) -> None:
+        index = columns.pop("index", None)
+        self.given.setdefault("index", index is not None)
+        odd = np.flatnonzero(index != expected) if index is not None else np.arange(len(expected))
+        if len(odd):
+            count, first, found = self.others
+            if not count:
+                first = int(expected[odd[0]])
+                found = None if index is None else int(index[odd[0]])
+            self.others = count + len(odd), first, found
+        if self.given["index"]:
+            columns["index"] = expected
 
     def append(self, other: Stretch) -> bool:
         """Put another stretch behind this one, which uses it up; False, and nothing happened, if it
@@ -151,6 +170,13 @@ class Stretch:
     def _remarks(self, columns: Columns, by_process: pairing.ByProcess) -> Iterator[str]:
         if self.given.get("index") is False:
             yield "the events have no index: they are numbered from 0 in the order of the file"
+        elif self.others[0]:
+            count, first, found = self.others
+            yield (
+                f"{count} events have another index than their place, or none, first the event at "
+                f"place {first} (index {'none' if found is None else found}): they are numbered "
+                "from 0 in the order of the file"
+            )
         if self.given.get("time") is False:
             yield "the events have no time: their index stands for it"
         back = np.flatnonzero(columns["time"][1:] < columns["time"][:-1])
