@@ -155,7 +155,7 @@ def _kind(path: Path) -> str:
         return "jsonl"
     raise HistoryError(
         path,
-        None,
-        f"is no history of a kind that is known: expected {', '.join(SUFFIXES)}, or a text that "
+        1,
+        f"this is no history of a kind that is known: expected {', '.join(SUFFIXES)}, or a text that "
         "begins like JSON, like EDN or with lines like '0 :invoke :read nil'",
     )
