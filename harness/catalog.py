@@ -72,6 +72,7 @@ OWN: Mapping[str, Mapping[str, Load]] = {
         "multi-register": _attribute("checkers.linearizable.searched", "check_registers"),
         "queue": _attribute("checkers.linearizable.queue", "check"),
         "set": _attribute("checkers.linearizable.sets", "check"),
+        "set-full": _attribute("checkers.set_full", "check"),
         "stack": _attribute("checkers.linearizable.stack", "check"),
         "counter": _attribute("checkers.linearizable.counter", "check"),
         "lock": _attribute("checkers.linearizable.searched", "check_lock"),

@@ -83,6 +83,17 @@ OF_ORDERS: Mapping[str, str] = {
     "unexpected-key": "accounts are neither opened nor closed",
     "long-fork": "readers agree on the order of writes to different keys",
 }
+OF_ELEMENTS: Mapping[str, Mapping[str, str]] = {
+    "set-full": {
+        "lost": "what was added stays, however often it is read",
+        "stale-read": "a read has all that was known before it began",
+        "duplicate": "a set has an element once",
+        "phantom": "nobody can invent an element",
+        "G1a": "an add that failed did not take place",
+        "future-read": "nothing is there before somebody began to add it",
+    },
+}
+"""By workload."""
 OF_NODES: Mapping[str, str] = {
     "crash": "a node runs until the harness ends it",
     "election-safety": "a term has one leader: a node votes once in it, whatever happens to it",
@@ -90,7 +101,13 @@ OF_NODES: Mapping[str, str] = {
     "metadata-regression": "what is committed stays: every later leader has it",
     "vote-regression": "a node's term and vote are on its disk before anybody hears of them",
 }
-FORBIDDEN: Mapping[str, str] = {**OF_LOGS, **OF_OBJECTS, **OF_ORDERS, **OF_NODES}
+FORBIDDEN: Mapping[str, str] = {
+    **OF_ELEMENTS["set-full"],
+    **OF_LOGS,
+    **OF_OBJECTS,
+    **OF_ORDERS,
+    **OF_NODES,
+}
 """Why an anomaly is forbidden where nothing licenses it."""
 
 OBJECTS = ("register", "multi-register", "queue", "set", "stack", "counter", "lock")
@@ -117,6 +134,8 @@ def forbidden_in(workload: str) -> Mapping[str, str]:
         return {**OF_OBJECTS, **OF_NODES}
     if workload in ORDERS:
         return {**{name: OF_ORDERS[name] for name in ORDERS[workload]}, **OF_NODES}
+    if workload in OF_ELEMENTS:
+        return {**OF_ELEMENTS[workload], **OF_NODES}
     return OF_NODES if workload in PROMISES else FORBIDDEN
 
 
@@ -339,6 +358,7 @@ PROMISES: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
     "mutex": {"lease-ms": _number, "fenced": _flag},
     "causal": {"causality": _choice("cc", "ccv", "cm", "all")},
     "bank": {"total": _amount, "accounts": _names, "negative-balances": _flag},
+    "set-full": {"linearizable": _flag},
     "queue": {"model": _choice("fifo", "unordered"), "configurations": _number},
     **{name: {"configurations": _number} for name in OBJECTS if name != "queue"},
 }
@@ -350,6 +370,7 @@ OF_ALL: Mapping[str, Callable[[str, Any], Any]] = {"recovery": _seconds, "log-pa
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "append": {"consistency-model": consistency.DEFAULT},
     "wr": {"consistency-model": consistency.DEFAULT},
+    "set-full": {"linearizable": False},
 }
 """By workload: promises that hold unless others are given."""
 

@@ -14,6 +14,7 @@ changed, and a bug where nothing was broken.
     –         what only a stronger model forbids       consistency-model   none needed
     C14       two that believe to hold a lock          fenced              none needed
     –         what only another model forbids          causality           none needed
+    –         reads of a set that come too early       linearizable        none needed
     –         balances below zero                      negative-balances   none needed
 
 A cause lies in a case's window; a fault counts from its invocation until `LINGER_NS` after its end.
@@ -189,6 +190,10 @@ def licences(promises: Mapping[str, Any]) -> Iterator[Licence]:
         yield Licence("C14", legal, "fenced=true", why, "nothing", strict=True, always=True)
     if promises.get("causality") in WEAK_CAUSALITY:
         yield _weak_causality(promises["causality"])
+    if promises.get("linearizable") is False:
+        why = "a set need not show at once what is in it"
+        setting, legal = "linearizable=false", ("stale-read",)
+        yield Licence("by definition", legal, setting, why, "nothing", strict=True, always=True)
     if promises.get("negative-balances") is True:
         why, legal = "somebody may owe something", ("negative-value",)
         setting = "negative-balances=true"

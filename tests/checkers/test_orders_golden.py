@@ -1,10 +1,10 @@
-"""Golden histories of causality, locks, guarded inserts, banks and forks, and what is said of them."""
+"""Golden histories of what is neither a log nor an object, and what is said of them."""
 
 from __future__ import annotations
 
 import pytest
 
-from checkers import adya, bank, causal, causal_reverse, long_fork, mutex
+from checkers import adya, bank, causal, causal_reverse, long_fork, mutex, set_full
 from harness import catalog
 from harness.guarantees import derive, forbidden_in
 from harness.history import History
@@ -18,6 +18,7 @@ ANOMALIES = {
     "causal-reverse": causal_reverse.ANOMALIES,
     "long-fork": long_fork.ANOMALIES,
     "mutex": mutex.ANOMALIES,
+    "set-full": set_full.ANOMALIES,
 }
 ALL = [one for name in ANOMALIES for one in golden(name)]
 
