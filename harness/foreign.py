@@ -2,7 +2,8 @@
 
 A reader is one line of `READERS`, and its files' endings one of `SUFFIXES`. Most of them translate
 a text into lines of JSON, chunk by chunk, which `harness.decode` makes columns of; what they leave
-out is filled in by `harness.gaps`. Any of them may be compressed by gzip.
+out is filled in by `harness.gaps`. Any of these may be compressed by gzip. `harness.jepsen_history`
+reads files of blocks, which are no text.
 
 Blind to: what the tool that wrote a history meant by it; `--workload` says so.
 """
@@ -18,7 +19,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from harness import edn, gaps, json_text, jsonl, op_log
+from harness import edn, gaps, jepsen_history, json_text, jsonl, op_log
 from harness.decode import Decoder
 from harness.errors import HistoryError
 from harness.events import Events
@@ -26,7 +27,9 @@ from harness.memory import keep_freed, uncollected
 from harness.sources import Damaged, Misread, Source, spot
 from harness.stretch import Malformed
 
-NAMES: Final = ("history.jsonl", "history.edn", "history.edn.gz", "history.json", "history.txt")
+NAMES: Final = (
+    "history.jsonl", "history.edn", "history.edn.gz", "history.json", "history.txt", "test.jepsen",
+)  # fmt: skip
 """A history in a folder: the first of these that is there."""
 
 _PEEKED_BYTES: Final = 1 << 16
@@ -123,6 +126,7 @@ READERS: Final[Mapping[str, Callable[[Path], Events]]] = {
     "json": partial(translated, translator=json_text),
     "edn": partial(translated, translator=edn),
     "log": partial(translated, translator=op_log),
+    "jepsen": jepsen_history.read,
 }
 """What reads a file of a kind, one line a kind."""
 
@@ -131,10 +135,12 @@ SUFFIXES: Final[Mapping[str, str]] = {
     ".ndjson": "json",
     ".json": "json",
     ".edn": "edn",
+    ".jepsen": "jepsen",
 }
 """Kinds by what files are called; all others are known by how they begin."""
 
 BEGINNINGS: Final[tuple[tuple[str, re.Pattern[bytes]], ...]] = (
+    ("jepsen", re.compile(rb"JEPSEN\0")),
     ("json", re.compile(rb'\s*+(?:\[\s*+)?+\{\s*+"[^"]*+"\s*+:|\s*+\[\s*+\]')),
     ("edn", re.compile(rb"(?:[\s,]++|;[^\n]*+\n)*+[\[({#^]")),
     ("log", re.compile(rb"(?s:.*?)" + op_log.OPERATION.pattern, re.MULTILINE)),
