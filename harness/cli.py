@@ -226,6 +226,7 @@ def _check_parser(check: argparse.ArgumentParser) -> None:
     check.add_argument("--contract", choices=("derived", "strict"))
     _checker(check)
     check.add_argument("--witness", action="store_true", help="print each witness' operations")
+    check.add_argument("--report", type=Path, metavar="FILE.html", help="write it as a page, too")
     _option(check)
     _json(check)
     check.set_defaults(command=judging.check_command)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from harness.errors import EnvironmentFailure, UsageError
+from harness.history import History
 from harness.store import RunFolder
 
 
@@ -13,3 +18,48 @@ def write_report(folder: RunFolder) -> Path:
 
     folder.save_text("report.html", render(folder))
     return folder.report
+
+
+def writable(out: Path, history: Path) -> Path:
+    """The path, if a report of the history may be written there: asked before an hour of judging.
+
+    Raises:
+        UsageError: it cannot be, or the history itself stands there.
+    """
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder; name a file in it, as in {out / 'report.html'}")
+    if not out.parent.is_dir():
+        raise UsageError(f"there is no folder {out.parent} to write {out.name} into; make it first")
+    if out.exists() and out.samefile(history):
+        raise UsageError(f"{out} is the history; a report would overwrite it: name another file")
+    return out
+
+
+def write_page(
+    out: Path,
+    history: History,
+    test: Mapping[str, Any],
+    verdict: Mapping[str, Any],
+    path: Path,
+    check: str,
+) -> None:
+    """Write the report of a history; the arguments are those of `harness.report.html.page`.
+
+    Raises:
+        EnvironmentFailure: it cannot be written; a file that was there is whole.
+    """
+    from harness.report.html import page
+
+    text = page(history, test, verdict, path, check)
+    # Nothing may take the place of a pipe, say.
+    aside = out if out.exists() and not out.is_file() else out.with_name(f".{out.name}.tmp")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(out)
+    except OSError as error:
+        if aside != out:
+            with contextlib.suppress(OSError):
+                aside.unlink()
+        raise EnvironmentFailure(
+            f"cannot write the report {out}: {error.strerror}; name another file with --report"
+        ) from error

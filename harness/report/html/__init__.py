@@ -12,7 +12,9 @@ torn last line, of a foreign history no test.json, and logs only where somebody 
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from harness.history import History
@@ -37,17 +39,33 @@ SCRIPTS = ("data.js", "search.js", "view.js", "page.js")
 def render(folder: RunFolder) -> str:
     """The page of a run, from what is stored in its folder."""
     test, verdict = folder.load("test.json"), folder.load("verdict.json")
-    history = History.load(folder.history)
+    return page(History.load(folder.history), test, verdict, folder.path)
+
+
+def page(
+    history: History,
+    test: Mapping[str, Any],
+    verdict: Mapping[str, Any],
+    path: Path,
+    check: str | None = None,
+) -> str:
+    """The page of a history.
+
+    Args:
+        test, verdict: as in test.json and verdict.json; of either, anything may be missing.
+        path: the run's folder, or the history's file.
+        check: the command that judges it again, if the path is not enough.
+    """
     broken = faults.read(history, test.get("bands", ()))
     anomalies = findings.of_verdict(verdict)
-    logs = Logs(folder.path, test.get("started wall ns"))
+    logs = Logs(path, test.get("started wall ns"))
     stored = test.get("contract", {})
     parts = {
-        "TITLE": text(f"{summary.word(verdict).capitalize()}: {summary.title(test, folder.path)}"),
+        "TITLE": text(f"{summary.word(verdict).capitalize()}: {summary.title(test, path)}"),
         "WORD": summary.word(verdict),
-        "SUMMARY": summary.render(test, verdict, anomalies, history, broken, folder.path),
+        "SUMMARY": summary.render(test, verdict, anomalies, history, broken, path, check),
         "FINDINGS": findings.render(anomalies, history, broken, logs, stored),
-        "MESSAGES": _messages(folder),
+        "MESSAGES": _messages(path),
         "CHARTS": charts.render(history, broken),
         "CONTRACT": contract.render(stored),
         "COVERAGE": contract.coverage(verdict.get("stats", {}).get("coverage")),
@@ -69,9 +87,9 @@ def _named(anomalies: list[findings.Anomaly]) -> list[dict[str, Any]]:
     ]
 
 
-def _messages(folder: RunFolder) -> str:
+def _messages(folder: Path) -> str:
     """The space-time diagram, if one was drawn: as an image, since an image runs no scripts."""
-    path = folder.path / "diagram.svg"
+    path = folder / "diagram.svg"
     if not path.exists():
         return ""
     data = base64.b64encode(path.read_bytes()).decode()
@@ -81,7 +99,7 @@ def _messages(folder: RunFolder) -> str:
     )
 
 
-def _options(test: dict[str, Any], verdict: dict[str, Any]) -> str:
+def _options(test: Mapping[str, Any], verdict: Mapping[str, Any]) -> str:
     elsewhere = ("bands", "contract", "command")
     shown = {key: value for key, value in test.items() if key not in elsewhere}
     stats = {k: v for k, v in verdict.get("stats", {}).items() if k != "coverage"}

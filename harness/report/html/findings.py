@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from harness.history import History
 from harness.op import Op
-from harness.report.html import witness
+from harness.report.html import ring, witness
 from harness.report.html.contract import reason
 from harness.report.html.faults import Faults
 from harness.report.html.logs import Logs
@@ -110,10 +110,18 @@ def _finding(shown: Shown, history: History, faults: Faults, logs: Logs, *, is_o
         f'<details class="finding" id="{shown.id}"{" open" if is_open else ""}>'
         f"<summary>{_linked(text(finding.get('claim', '')), links=False)}</summary>"
         f"{_said(finding.get('reason') and 'Allowed: ' + str(finding['reason']))}"
-        f"<ol class=because>{''.join(_sentences(finding.get('because', ())))}</ol>"
+        f"{_argument(finding)}"
         f"{witness.table(ops, faults)}{_show(shown) if ops else ''}"
         f"{_as_text(ops)}{_logs(ops, logs)}</details>"
     )
+
+
+def _argument(finding: Mapping[str, Any]) -> str:
+    """The sentences; a cycle's drawing has said before who its transactions are."""
+    because, cycle = finding.get("because", ()), ring.read(finding.get("cycle"))
+    drawn = "" if cycle is None else ring.render(cycle)
+    told = 0 if cycle is None else len(cycle.transactions)
+    return f"{drawn}<ol class=because>{''.join(_sentences(because[told:]))}</ol>"
 
 
 def _sentences(because: Sequence[str]) -> Iterator[str]:

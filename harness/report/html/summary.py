@@ -38,8 +38,9 @@ def render(
     history: History,
     faults: Faults,
     folder: Path,
+    check: str | None = None,
 ) -> str:
-    """The head as HTML, without its element."""
+    """The head as HTML, without its element. `check`: the command that judges it again."""
     return "\n".join(
         (
             f"<p class=eyebrow>{text(' · '.join(_where(test, folder)))}</p>",
@@ -48,7 +49,7 @@ def render(
             *_doubts([*verdict.get("doubts", ()), *_tears(verdict, history)]),
             *_warnings(verdict),
             f"<dl class=facts>{''.join(_facts(test, verdict, history, faults))}</dl>",
-            _command(test, folder, judged=bool(verdict)),
+            _command(test, check or _check(folder), judged=bool(verdict)),
         )
     )
 
@@ -150,8 +151,11 @@ def _outcomes(history: History) -> tuple[dict[Kind, int], int]:
     return ended, len(history.pending())
 
 
-def _command(test: Mapping[str, Any], folder: Path, *, judged: bool) -> str:
-    check = shlex.join(("assay", "check", str(_short(folder))))
+def _check(folder: Path) -> str:
+    return shlex.join(("assay", "check", str(_short(folder))))
+
+
+def _command(test: Mapping[str, Any], check: str, *, judged: bool) -> str:
     rows = [("Repeat it", str(test["command"]))] if test.get("command") else []
     rows.append(("Judge it again" if judged else "Judge it", check))
     return "".join(

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import cli
+from harness.cycle import Cycle, Step, Transaction
 from harness.history import Recorder
 from harness.op import NEMESIS, Kind
 from harness.report import write_report
@@ -27,7 +28,7 @@ OURS = {
     *("h1", "h2", "h3", "p", "a", "span", "small", "i", "b", "em", "dl", "dt", "dd", "div", "br"),
     *("ol", "ul", "li", "table", "thead", "tr", "th", "td", "code", "pre", "kbd", "details"),
     *("summary", "figure", "figcaption", "svg", "path", "rect", "text", "form", "input", "button"),
-    *("output", "canvas", "script"),
+    *("output", "canvas", "script", "g"),
 }
 """Every element that the page is made of. `title` is one of SVG, too."""
 
@@ -88,6 +89,13 @@ def test_only_elements_of_ours_are_in_the_page(page: str) -> None:
     assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
 
 
+def circle(said: str) -> Cycle:
+    """Of two transactions that say whatever they are told to."""
+    two = tuple(Transaction(name, (0,), 0, said, {0: said}, 1) for name in ("T1", "T2"))
+    pairs = ((0, 1), (1, 0))
+    return Cycle(two, tuple(Step(a, b, said, said, said, (said,), ((a, 0),)) for a, b in pairs))
+
+
 HOSTILE = ANY_TEXT | st.sampled_from(NASTY)
 JSON_TEXT = st.text() | st.sampled_from([text for text in NASTY if "\ud800" not in text])
 
@@ -104,7 +112,8 @@ def test_nothing_that_a_run_says_becomes_markup(
     recorder.record(5, Kind.FAIL, 0, value or "f", {key: value}, error, value or "n")
     recorder.record(6, Kind.INFO, NEMESIS, value or "f", [value], None, None, {"effect": {key: 1}})
     recorder.close()
-    finding = Finding(said, said, (said, "    " + said), (0, 1, 2), key=said, reason=said)
+    because = (said, "    " + said)
+    finding = Finding(said, said, because, (0, 1, 2), key=said, reason=said, cycle=circle(said))
     verdict = Verdict(
         Outcome.INVALID, (finding,), (finding,), doubts=(said,), stats={"system": {said: said}}
     )
