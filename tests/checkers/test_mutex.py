@@ -1,16 +1,19 @@
-"""Locks with tokens: by timelines, and by planted flaws."""
+"""Locks with tokens: by timelines, by trying all orders, and by planted flaws."""
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 
 from checkers import mutex
-from harness.guarantees import derive
+from harness.checker import Check
+from harness.guarantees import Contract, derive
 from harness.history import History
 from harness.timeline import parse
 from harness.verdict import Outcome
+from tests.checkers import oracle_mutex
 from tests.checkers.witnesses import STRICT, all_stand
 from tests.stories import Events, history, operation
 
@@ -47,6 +50,24 @@ OTHER_KEY = """
 c0: |- acquire [1,null] -> [1,1] --|
 c1:                                  |- acquire [2,null] -> [2,1] --|
 """
+RENEWED = """
+c0: |- acquire -> 1 --| |- acquire -> 1 --|
+"""
+RENEWED_IN_VAIN = """
+c0: |- acquire -> 1 --| |- release --?                       |- acquire -> 1 --|
+c1:                     |- acquire -> 2 --| |- release --|
+"""
+GIVEN_UP_AND_TOLD_AGAIN = """
+c0: |- acquire -> 1 --| |- release --| |- acquire -> 1 --|
+"""
+RELEASED_SOME_TIME = """
+c0: |- acquire -> 1 --| |- release --? |- acquire -> 2 --|
+c1:                                                        |- acquire -> 3 --|
+"""
+UNTOLD_WRITE = """
+c0: |- write 2 -> null --|
+c1:                        |- write 1 -> null --|
+"""
 
 
 @pytest.mark.parametrize(
@@ -62,6 +83,11 @@ c1:                                  |- acquire [2,null] -> [2,1] --|
         (FENCED, None),
         (FENCING_TOGETHER, None),
         (OTHER_KEY, None),
+        (RENEWED, None),
+        (RENEWED_IN_VAIN, "token-regression"),
+        (GIVEN_UP_AND_TOLD_AGAIN, "token-regression"),
+        (RELEASED_SOME_TIME, None),
+        (UNTOLD_WRITE, "fencing-violation"),
     ],
 )
 def test_timelines(text: str, anomaly: str | None) -> None:
@@ -77,6 +103,59 @@ def test_a_lease_ends_by_itself_and_fencing_allows_an_overlap() -> None:
     fenced = derive("mutex", {"fenced": "true"}, "strict")
     verdict = fenced.sort(mutex.check(drawn(OVERLAP), fenced), drawn(OVERLAP))
     assert verdict.legal() == {"mutex-overlap": 1} and not verdict.anomalies()
+
+
+def leased(contract: Contract) -> Check:
+    """The checker under this contract, whatever it is told."""
+    return lambda history, _: mutex.check(history, contract)
+
+
+LATE = """
+c0: |- acquire -> 1 --|
+c1:        |- acquire -> 2 ------------------------|
+"""
+LATE_AND_RENEWED = """
+c0:      |- acquire -> 1 --|         |- acquire -> 1 --|
+c1: |- acquire -> 2 -------------------------------------------|
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "lease_ms", "overlaps"), [(LATE, 1000, 1), (LATE, 5, 0), (LATE_AND_RENEWED, 50, 1)]
+)
+def test_a_lease_that_was_over_when_it_was_told_of_was_held_all_the_same(
+    text: str, lease_ms: int, overlaps: int
+) -> None:
+    contract = derive("mutex", {"lease-ms": str(lease_ms)}, "strict")
+    verdict = all_stand(drawn(text), leased(contract))
+    assert verdict.counts == ({"mutex-overlap": overlaps} if overlaps else {})
+    assert all(len(one.witness) == 2 * text.count("acquire") for one in verdict.findings)
+
+
+HISTORIES = 5_000
+
+
+def test_what_is_found_is_what_no_order_does_without() -> None:
+    rng = random.Random(11)
+    seen: Counter[tuple[str, bool]] = Counter()
+    for ops in oracle_mutex.histories(HISTORIES, 6, seed=12):
+        lease_ms = rng.choice((None, None, 1, 2, 3, 5, 8))
+        promises = {} if lease_ms is None else {"lease-ms": str(lease_ms)}
+        found = mutex.check(history(ops), derive("mutex", promises, "strict"))
+        for anomaly, none_needed in oracle_mutex.orders(ops, lease_ms).items():
+            assert (anomaly not in found.counts) is none_needed, (anomaly, lease_ms, ops)
+            seen[anomaly, none_needed] += 1
+    assert min(seen[anomaly, False] for anomaly in mutex.ANOMALIES) > 50
+
+
+def test_a_witness_shows_its_finding_and_needs_all_of_it() -> None:
+    found = 0
+    for ops in oracle_mutex.histories(300, 8, seed=13):
+        for lease_ms in ("2", "6"):
+            contract = derive("mutex", {"lease-ms": lease_ms}, "strict")
+            verdict = all_stand(history(ops), leased(contract))
+            found += len(verdict.findings)
+    assert found > 50
 
 
 def test_each_planted_flaw_is_found_and_nothing_else() -> None:
