@@ -58,7 +58,10 @@ def decode(lines: Iterable[bytes]) -> Events:
         return decoder.finish()
 
 
-_UNUSUAL = (msgspec.DecodeError, UnicodeDecodeError, Untyped, TypeError, OverflowError)
+_UNUSUAL = (
+    *(msgspec.DecodeError, UnicodeDecodeError, Untyped, TypeError, OverflowError),
+    RecursionError,
+)
 """Lines that the typed way cannot take, for whatever reason; the plain way says which."""
 
 
@@ -219,6 +222,8 @@ class Decoder(Stretch):
                     self._note_torn(raw)
                     break
                 raise Malformed(self.end + number, f"not JSON: {error}") from None
+            except RecursionError:
+                raise Malformed(self.end + number, "not read: it is nested too deep") from None
             try:
                 line = plain_line(event)
             except ValueError as error:

@@ -114,7 +114,7 @@ def _is_another_tools(text: bytes) -> bool:
     """Whether the first event says that it is not of ours."""
     try:
         event = msgspec.json.decode(text.lstrip().partition(b"\n")[0])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     if not isinstance(event, dict):
         return isinstance(event, list)
@@ -162,6 +162,6 @@ def _kind(path: Path) -> str:
     raise HistoryError(
         path,
         1,
-        f"this is no history of a kind that is known: expected {', '.join(SUFFIXES)}, or a text that "
-        "begins like JSON, like EDN or with lines like '0 :invoke :read nil'",
+        f"this is no history of a kind that is known: expected {', '.join(SUFFIXES)}, or a text "
+        "that begins like JSON, like EDN or with lines like '0 :invoke :read nil'",
     )

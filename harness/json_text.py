@@ -80,6 +80,8 @@ def _of_array(text: bytes, notes: list[str]) -> Iterator[tuple[bytes, bool]]:
         events = [memoryview(raw) for raw in _ARRAY.decode(text)]
     except UnicodeDecodeError as error:
         raise Misread(error.start, f"is not UTF-8: {error.reason}") from None
+    except RecursionError:
+        raise Misread(0, "not read: it is nested too deep") from None
     except msgspec.DecodeError as error:
         starts, ends, is_whole = _scanned(text)
         if is_whole or "truncated" not in str(error):
