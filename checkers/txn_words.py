@@ -97,12 +97,12 @@ class Words:
 
     def list(self, row: int, about: Collection[int] = ()) -> str:
         """What a micro-operation read, as a list; of a long one, the part with these values, or
-        the end, which tells what was there last. A list that is null is empty."""
+        the end, which tells what was there last."""
         t, micro = self.t, self.t.history.values.micro
         mop = int(t.mop[row])
         codes = micro.entry_value[micro.entry_start[mop] : micro.entry_start[mop + 1]]
         if micro.mop_form[mop] == VALUE and codes[0] == NULL:
-            return "[]"
+            return "null"
         found = np.flatnonzero(np.isin(codes, list(about)))
         end = int(found[-1]) + 1 if len(found) else len(codes)
         first = end

@@ -89,7 +89,8 @@ def _write_report(
         asked += ["--contract", arguments.contract]
     where = RunFolder.find(path).path if record else path
     check = shlex.join(["assay", "check", str(path), *asked, *options])
-    write_page(arguments.report, history, test, verdict.to_json(), where, check)
+    told = json.loads(json.dumps(verdict.to_json(), default=str))  # as it would be stored
+    write_page(arguments.report, history, test, told, where, check)
 
 
 def _judged_as(name: str | None) -> Any:

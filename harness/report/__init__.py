@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,11 @@ def write_report(folder: RunFolder) -> Path:
     return folder.report
 
 
-def writable(out: Path, history: Path) -> Path:
-    """The path, if a report of the history may be written there: asked before an hour of judging.
+def writable(out: Path, history: Path) -> None:
+    """See that a report of the history may be written: asked before an hour of judging.
+
+    Args:
+        history: its file, or the folder that it is in.
 
     Raises:
         UsageError: it cannot be, or the history itself stands there.
@@ -30,9 +34,13 @@ def writable(out: Path, history: Path) -> Path:
         raise UsageError(f"{out} is a folder; name a file in it, as in {out / 'report.html'}")
     if not out.parent.is_dir():
         raise UsageError(f"there is no folder {out.parent} to write {out.name} into; make it first")
-    if out.exists() and out.samefile(history):
+    if out.exists() and not out.is_file():
+        return
+    if not os.access(out.parent, os.W_OK):
+        raise UsageError(f"{out.parent} may not be written to; name a file in another folder")
+    files = history.glob("history.*") if history.is_dir() else (history,)
+    if out.exists() and any(out.samefile(file) for file in files):
         raise UsageError(f"{out} is the history; a report would overwrite it: name another file")
-    return out
 
 
 def write_page(

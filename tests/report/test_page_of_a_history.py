@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -79,17 +80,28 @@ def test_a_report_that_cannot_be_written_is_said_before_anything_is_judged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = told(tmp_path)
+    path = path.rename(tmp_path / "history.jsonl")
     before = path.read_bytes()
-    wrong = {
-        tmp_path: "is a folder; name a file in it",
-        tmp_path / "no" / "r.html": "there is no folder",
-        path: "is the history; a report would overwrite it",
-    }
-    for out, why in wrong.items():
-        assert main(["check", str(path), "--workload", "append", "--report", str(out)]) == 2
-        told_, said = capsys.readouterr()
-        assert why in said and not told_
+    wrong = [
+        (path, tmp_path, "is a folder; name a file in it"),
+        (path, tmp_path / "no" / "r.html", "there is no folder"),
+        (path, path, "is the history; a report would overwrite it"),
+        (tmp_path, path, "is the history; a report would overwrite it"),
+    ]
+    for checked, out, why in wrong:
+        assert main(["check", str(checked), "--workload", "append", "--report", str(out)]) == 2
+        verdict, said = capsys.readouterr()
+        assert why in said and not verdict
     assert path.read_bytes() == before
+
+
+def test_a_folder_that_may_not_be_written_to_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = told(tmp_path), tmp_path / "out.html"
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    assert main(["check", str(path), "--workload", "append", "--report", str(out)]) == 2
+    assert "may not be written to" in capsys.readouterr().err
 
 
 def test_a_report_that_fails_at_last_leaves_the_verdict_told_and_the_old_file(

@@ -40,7 +40,7 @@ def read(shape: Any) -> Cycle | None:
         return None
     try:
         return Cycle.from_json(shape)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None  # a file that was changed by hand: the sentences are all there is
 
 
@@ -110,10 +110,10 @@ def _others(cycle: Cycle, top: float) -> Iterator[Box]:
 def _divide(others: Sequence[Box]) -> str:
     if not others:
         return ""
-    y = others[0].top
+    y, said = others[0].top, "Not on the way, but needed to see why:"
     return (
         f'<path class="divide" d="M{MARGIN} {y - 30:.1f}H{WIDTH - MARGIN}"/>'
-        f'<text class="note" x="{MARGIN}" y="{y - 12:.1f}">Not on the way, but it shows why:</text>'
+        f'<text class="note" x="{MARGIN}" y="{y - 12:.1f}">{said}</text>'
     )
 
 
@@ -190,6 +190,7 @@ def _legend(cycle: Cycle) -> str:
     )
     return (
         "<p>An arrow leads to a transaction that must come later. Who follows the arrows comes "
-        "back to the first one, so that each transaction would come before itself.</p>"
+        "back to the first one, so that each transaction would come before itself. What shows it "
+        "is marked.</p>"
         f"<p class=legend>{rows}</p>"
     )

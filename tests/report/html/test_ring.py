@@ -113,7 +113,12 @@ def test_a_drawing_is_told_to_who_cannot_see_it() -> None:
     assert drawing["aria-label"] == "A cycle: T1 -rw(0)-> T2, T2 -rw(1)-> T1"
 
 
-@pytest.mark.parametrize("shape", [None, {}, [], "cycle", {"transactions": [1]}, {"steps": None}])
+ENDLESS = {**cycle_of(2).to_json(), "left out": float("inf")}
+
+
+@pytest.mark.parametrize(
+    "shape", [None, {}, [], "cycle", {"transactions": [1]}, {"steps": None}, ENDLESS]
+)
 def test_what_is_no_cycle_is_not_drawn(shape: Any) -> None:
     assert ring.read(shape) is None
 
