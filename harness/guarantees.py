@@ -58,9 +58,10 @@ OF_OBJECTS: Mapping[str, str] = {
     "stale-read": "a value that was replaced before a read began is not read any more",
     "future-read": "nothing is returned before somebody began to bring it about",
     "nonmonotonic-read": "what only grows is not less in a later read than in an earlier one",
-    "reordered": "a queue's values come out in the order in which they were put in",
-    "skipped": "a queue's value comes out before one that was put in after it",
-    "false-empty": "a queue is empty only while nothing is inside",
+    "reordered": "values come out in the order in which they were put in, of a stack in reverse",
+    "skipped": "no value comes out while one that should come out before it stays for ever",
+    "priority-inversion": "the least value of a priority queue comes out first",
+    "false-empty": "a queue or stack is empty only while nothing is inside",
     "incomparable-reads": "of two reads of a growing set, one has all that the other one has",
 }
 OF_ORDERS: Mapping[str, str] = {
@@ -92,6 +93,14 @@ OF_ELEMENTS: Mapping[str, Mapping[str, str]] = {
         "G1a": "an add that failed did not take place",
         "future-read": "nothing is there before somebody began to add it",
     },
+    "total-queue": {
+        "lost": "what was put in has come out when the queue is found empty",
+        "duplicate": "a value comes out as often as it was put in",
+        "phantom": "nobody can invent a value",
+        "G1a": "an enqueue that failed did not take place",
+        "future-read": "nothing comes out before somebody began to put it in",
+    },
+    "unique-ids": {"duplicate": "an id is given out once"},
 }
 """By workload."""
 OF_NODES: Mapping[str, str] = {
@@ -110,7 +119,10 @@ FORBIDDEN: Mapping[str, str] = {
 }
 """Why an anomaly is forbidden where nothing licenses it."""
 
-OBJECTS = ("register", "multi-register", "queue", "set", "stack", "counter", "lock")
+OBJECTS = (
+    *("register", "multi-register", "queue", "set", "stack", "counter", "lock"),
+    "priority-queue",
+)
 
 ORDERS: Mapping[str, tuple[str, ...]] = {
     "causal": (
@@ -359,6 +371,7 @@ PROMISES: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
     "causal": {"causality": _choice("cc", "ccv", "cm", "all")},
     "bank": {"total": _amount, "accounts": _names, "negative-balances": _flag},
     "set-full": {"linearizable": _flag},
+    "total-queue": {"delivery": _choice("exactly-once", "at-least-once", "at-most-once")},
     "queue": {"model": _choice("fifo", "unordered"), "configurations": _number},
     **{name: {"configurations": _number} for name in OBJECTS if name != "queue"},
 }

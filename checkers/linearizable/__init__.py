@@ -24,6 +24,7 @@ from checkers.linearizable.models import (
     Lock,
     Model,
     MultiRegister,
+    PriorityQueue,
     Register,
     Set,
     Stack,
@@ -84,6 +85,7 @@ MODELS: Mapping[str, Model] = {
     "queue": Fifo(),
     "set": Set(),
     "stack": Stack(),
+    "priority-queue": PriorityQueue(),
     "counter": Counter(),
     "lock": Lock(),
 }

@@ -107,7 +107,7 @@ class Arguments:
 
     def aborted(self, value: int) -> Finding:
         out = self.got(value)
-        begin = int(self.told.failed.begin[np.flatnonzero(self.told.of_failed == value)[0]])
+        begin = int(self.told.failed_begin[np.flatnonzero(self.told.of_failed == value)[0]])
         return self.finding(
             "G1a",
             value,
@@ -187,7 +187,7 @@ class Arguments:
     def got(self, value: int, nth: int = 0) -> Span:
         """Who took it, the first or a later one."""
         at = np.flatnonzero(self.told.of_got == value)[nth]
-        return int(self.told.got.begin[at]), int(self.told.got.end[at])
+        return int(self.told.got_begin[at]), int(self.told.got_end[at])
 
     def value(self, value: int) -> str:
         return repr(columns.shown(self.history, int(self.told.value[value])))

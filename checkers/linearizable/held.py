@@ -26,19 +26,19 @@ class Values:
     """The operations of each value of a key, by number.
 
     Attributes:
-        put, got, failed, empty: what put values in; what took one; what failed to put one in; what
-            found nothing to take.
-        of_put, of_got, of_failed: the number of each one's value.
+        got_begin, got_end, failed_begin: of what took a value, and of what failed to put one in.
+        of_put, of_got, of_failed: the numbers of the values of what put one in, took one, failed.
+        empty: what found nothing to take.
         key, value: the codes of each number.
         puts, gets, fails: how many there are.
         in_begin, in_end, out_begin, out_end: of who put it in and who took it first; the history's
             length for what has no end or is not there.
-        maker, taker: who put it in and who took it first, or -1.
+        taker: who took it first, or -1.
     """
 
-    put: Ops
-    got: Ops
-    failed: Ops
+    got_begin: Ints
+    got_end: Ints
+    failed_begin: Ints
     empty: Ops
     of_put: Numbers
     of_got: Numbers
@@ -52,7 +52,6 @@ class Values:
     in_end: Ints
     out_begin: Ints
     out_end: Ints
-    maker: Numbers
     taker: Numbers
 
     @staticmethod
@@ -78,12 +77,27 @@ class Values:
         key, value = np.full(count, NULL, np.int64), np.full(count, NULL, np.int64)
         for ops, number in zip(groups, of, strict=True):
             key[number], value[number] = ops.key, ops.value
-        maker, in_begin, in_end = _first(put, of[0], count, never)
+        _, in_begin, in_end = _first(put, of[0], count, never)
         taker, out_begin, out_end = _first(got, of[1], count, never)
         puts, gets, fails = (np.bincount(n, minlength=count).astype(np.int32) for n in of)
         return Values(
-            *(put, got, failed, empty, of[0], of[1], of[2], key, value, puts, gets, fails),
-            *(in_begin, in_end, out_begin, out_end, maker, taker),
+            got_begin=got.begin,
+            got_end=got.end,
+            failed_begin=failed.begin,
+            empty=empty,
+            of_put=of[0],
+            of_got=of[1],
+            of_failed=of[2],
+            key=key,
+            value=value,
+            puts=puts,
+            gets=gets,
+            fails=fails,
+            in_begin=in_begin,
+            in_end=in_end,
+            out_begin=out_begin,
+            out_end=out_end,
+            taker=taker,
         )
 
 

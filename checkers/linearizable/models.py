@@ -11,6 +11,8 @@ object has one spelling.
     Fifo, Unordered   enqueue        v
                       dequeue                   v, or null for an empty queue
     Stack             push, pop      v          as of a queue
+    PriorityQueue     insert         number
+                      delete-min                the least number, or null for an empty queue
     Set               add, read      v          read: [v, …]
     Counter           add, read      number     read: the sum; increment, decrement: by 1 or number
     Lock              acquire, release
@@ -21,6 +23,7 @@ Source: the models of Knossos (README); Herlihy & Wing, "Linearizability", TOPLA
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Hashable, Iterable
 from typing import Any, ClassVar, Final, Literal, Protocol
 
@@ -200,6 +203,28 @@ class Unordered(_Container):
         return tuple(_less(state, value) for value in out if value in state)
 
 
+class PriorityQueue(_Container):
+    """The least of the numbers inside comes out. The state is sorted."""
+
+    fs = frozenset({"insert", "delete-min"})
+    writers = frozenset({"insert"})
+    readers = frozenset({"delete-min"})
+
+    def legible(self, f: str, asked: Any, told: Any) -> bool:
+        if f in self.writers:
+            return is_priority(asked)
+        return told is UNKNOWN or told is None or is_priority(told)
+
+    def _with(self, state: Any, value: Any) -> State:
+        at = bisect_right(state, value)
+        return (*state[:at], value, *state[at:])
+
+    def _without(self, state: Any, told: Any) -> tuple[State, ...]:
+        if not state or (told is not UNKNOWN and state[0] != told):
+            return ()
+        return (state[1:],)
+
+
 class Set(_Model):
     """Values that were added; a read returns them all, in any order."""
 
@@ -312,6 +337,11 @@ class MultiRegister(_Model):
 
 def _is_pair(value: Any) -> bool:
     return isinstance(value, tuple) and len(value) == 2
+
+
+def is_priority(value: Any) -> bool:
+    """Whether it is a number that can be less than another: no truth value, and not NaN."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
 def _is_number(value: Any) -> bool:

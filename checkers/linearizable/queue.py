@@ -176,8 +176,8 @@ class _Findings:
         }
         stats = {
             "keys": len(self.line.codes),
-            "enqueues": len(told.put),
-            "dequeues": len(told.got),
+            "enqueues": len(told.of_put),
+            "dequeues": len(told.of_got),
             "empty": len(told.empty),
         }
         return self.argue.verdict(cases, stats)

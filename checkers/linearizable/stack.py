@@ -101,7 +101,7 @@ class _Stacks:
         return Verdict.of(
             list(self._findings(wrong[:EXAMPLES_MAX])),
             counts={"nonlinearizable": len(wrong)} if wrong else {},
-            stats={"pushes": len(self.told.put), "pops": len(self.told.got)},
+            stats={"pushes": len(self.told.of_put), "pops": len(self.told.of_got)},
         )
 
     def _findings(self, keys: list[int]) -> Iterator[Finding]:

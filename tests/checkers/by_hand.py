@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from checkers import linearizable, list_append, rw_register
-from checkers.linearizable import counter, models, queue, register, sets
+from checkers.linearizable import counter, models, priority_queue, queue, register, sets
 from checkers.linearizable.models import Model
 from checkers.list_append_versions import Versions
 from checkers.rw_register_versions import LINEARIZABLE, SEQUENTIAL, WFR, Registers
@@ -30,6 +30,8 @@ from harness.verdict import Outcome
 from tests.checkers import oracle_linear, test_search, txns
 from tests.checkers.oracle_linear import Asks
 from tests.checkers.test_counter import Counts
+from tests.checkers.test_priority_queue import Anything as Priorities
+from tests.checkers.test_priority_queue import Nearly as NearlyPriorities
 from tests.checkers.test_queue import Anything, Nearly
 from tests.checkers.test_register import Writes
 from tests.checkers.test_rw_register_oracle import spoiled as misread
@@ -148,6 +150,8 @@ SUBJECTS: dict[str, Subject] = {
     "queue": of_object(Anything, models.Fifo(), queue.check, "fifo"),
     "queue-nearly": of_object(Nearly, models.Fifo(), queue.check, "fifo"),
     "queue-unordered": of_object(Anything, models.Unordered(), queue.check, "unordered"),
+    "priorities": of_object(Priorities, models.PriorityQueue(), priority_queue.check),
+    "priorities-nearly": of_object(NearlyPriorities, models.PriorityQueue(), priority_queue.check),
     "counter": of_object(Counts, models.Counter(), counter.check),
     **{
         f"search-{type(model).__name__.lower()}": searched(model, asks)

@@ -28,7 +28,7 @@ HISTORIES = 150
 
 
 def test_there_are_histories_of_every_kind() -> None:
-    assert len(OBJECTS) == 8
+    assert len(OBJECTS) == 9
 
 
 @pytest.mark.parametrize(("model", "asks"), OBJECTS, ids=lambda one: type(one).__name__)

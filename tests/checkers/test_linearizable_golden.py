@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from checkers.linearizable import counter, queue, register, sets
+from checkers.linearizable import counter, priority_queue, queue, register, sets
 from harness import catalog, cli
 from harness.guarantees import derive
 from harness.history import History
 from tests.golden import Golden, golden
 
-NAMES = ("register", "multi-register", "queue", "set", "stack", "counter", "lock")
+NAMES = (
+    *("register", "multi-register", "queue", "set", "stack", "counter", "lock"),
+    "priority-queue",
+)
 ALL = [one for name in NAMES for one in golden(name)]
 
 
@@ -29,6 +32,7 @@ def test_a_golden_history_has_the_verdict_that_is_written_beside_it(one: Golden)
     [
         ("register", register.ANOMALIES),
         ("queue", queue.ANOMALIES),
+        ("priority-queue", priority_queue.ANOMALIES),
         ("set", sets.ANOMALIES),
         ("counter", counter.ANOMALIES),
     ],

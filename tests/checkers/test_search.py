@@ -39,6 +39,11 @@ def stack(rng: random.Random) -> tuple[str, Any, Any]:
     return {"enqueue": "push", "dequeue": "pop"}[f], asked, told
 
 
+def priorities(rng: random.Random) -> tuple[str, Any, Any]:
+    f, asked, told = queue(rng)
+    return {"enqueue": "insert", "dequeue": "delete-min"}[f], asked, told
+
+
 def members(rng: random.Random) -> tuple[str, Any, Any]:
     value = rng.choice([1, 2, 3])
     if rng.random() < 0.5:
@@ -69,6 +74,7 @@ OBJECTS: list[tuple[Model, Asks]] = [
     (models.Fifo(), queue),
     (models.Unordered(), queue),
     (models.Stack(), stack),
+    (models.PriorityQueue(), priorities),
     (models.Set(), members),
     (models.Counter(), counter),
     (models.Lock(), lock),
