@@ -13,7 +13,7 @@ in which `harness.edn` reads the same data as text:
 A length is believed only as far as bytes are there. A value that is cached costs a byte to repeat:
 what all repeats spell is limited (`REPEATS`), so that no small file becomes a huge one.
 
-Blind to: tags, and the difference between keywords, symbols and strings. Cost: about 0.1 µs a byte.
+Blind to: tags, and the difference between keywords, symbols and strings. Cost: some 0.1 µs a byte.
 Source: Fressian (Datomic/fressian: its codes and their meaning), and Clojure's data.fressian.
 """
 
@@ -35,7 +35,7 @@ DEPTH_MAX: Final = 150
 REPEATS: Final = 64
 """Characters that a repeated value may spell a byte of the data, over all. Jepsen repeats names."""
 
-REPEATS_FREE: Final = 1 << 20
+REPEATS_FREE: Final = 1 << 12
 """Characters beyond that, for what is short."""
 
 _CACHED, _STRUCTS, _ARRAYS = 0x80, 0xA0, 0xB0

@@ -122,7 +122,7 @@ def _inst(reader: Reader, _: int) -> str | int:
 
 def _array(reader: Reader, _: int) -> list[Any]:
     """Its length, and as many values."""
-    return reader.items(reader.count())
+    return reader.many(reader.count())
 
 
 def finite(number: float) -> float | str:

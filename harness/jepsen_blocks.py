@@ -139,18 +139,15 @@ class Blocks:
         """
         named = self.block(self.pointer) if FIRST <= self.pointer < self.size else None
         last = named if named is not None and named.whole else None
-        root, offsets, begin = self._entries(last) if last else (0, {}, FIRST)
-        tail: list[Block] = []
-        for block in self._from(begin):
-            tail.append(block)
-            if block.whole and block.kind == INDEX:
-                last = block
-                root, offsets, _ = self._entries(block)
-                tail.clear()
+        behind = list(self._from(self._entries(last)[2] if last else FIRST))
+        indices = [n for n, block in enumerate(behind) if block.whole and block.kind == INDEX]
+        if indices:
+            last, behind = behind[indices[-1]], behind[indices[-1] + 1 :]
         if last is None:
             raise BlockError(self.size, "the file ends before its first index of blocks")
+        root, offsets, _ = self._entries(last)
         is_lost = self.pointer not in (0, last.offset) and (named is None or not named.whole)
-        return Index(last.offset, root, offsets, tuple(tail), is_lost)
+        return Index(last.offset, root, offsets, tuple(behind), is_lost)
 
     def _entries(self, block: Block) -> tuple[int, dict[int, int], int]:
         """Of an index: the root, the offsets, and where the last of their blocks ends."""

@@ -190,6 +190,28 @@ def test_a_file_that_is_cut_anywhere_is_a_shorter_history_that_says_so(
     assert counts == set(expected[name])
 
 
+def test_the_last_of_many_indices_counts_and_costs_once(file: Any) -> None:
+    chunks = [(STREAM, ops(2 * n, 2)) for n in range(600)]
+    out, offsets = bytearray(18), {}
+
+    def put(number: int, kind: int, data: bytes) -> None:
+        offsets[number] = len(out)
+        out.extend(sealed(kind, data))
+
+    put(1, FRESSIAN, reference(2))
+    for n, chunk in enumerate(chunks):
+        put(3 + n, *chunk)
+        put(2, BIG_VECTOR, vector(2 * n + 2, *((2 * m, 3 + m) for m in range(n + 1))))
+        pairs = b"".join(struct.pack(">IQ", *each) for each in offsets.items())
+        out.extend(sealed(1, struct.pack(">I", 1) + pairs))
+    out[:18] = b"JEPSEN" + struct.pack(">IQ", 1, len(out))  # the one that is cut off
+    began = time.process_time()
+    history = load(file(bytes(out)))
+    assert time.process_time() - began < 2
+    assert len(history) == 1200
+    assert "the file is cut short" in history.notes[0]
+
+
 def test_zeros_behind_an_unfinished_block_are_no_events(file: Any) -> None:
     # What a disk may hold after the power failed: the file's length, but not its last bytes.
     data = (SAMPLES / "killed.jepsen").read_bytes()
@@ -199,7 +221,14 @@ def test_zeros_behind_an_unfinished_block_are_no_events(file: Any) -> None:
 def test_events_behind_the_index_count_only_if_they_go_on(file: Any) -> None:
     open_ended = {1: (FRESSIAN, reference(2)), **{n: b for n, b in chunked(4).items() if n != 1}}
     data = file_of(open_ended, root=1)
-    for tail, count in ((ops(4, 2), 6), (ops(6, 2), 4), (encoded({"type": "ok"}), 4)):
+    strange = Writer().op(4, 4000, "okay", 0, "txn", None)
+    for tail, count in (
+        (ops(4, 2), 6),
+        (ops(6, 2), 4),
+        (encoded({"type": "ok"}), 4),
+        (bytes(strange.out), 4),
+        (encoded(None, 1), 4),
+    ):
         assert len(load(file(data + sealed(STREAM, tail)))) == count
         assert len(load(file(data + b"\0" * 28 + tail))) == count
     assert len(load(file(data + sealed(STREAM, ops(4, 2)) + b"\0" * 28 + ops(6, 3)))) == 9
@@ -237,6 +266,11 @@ def test_a_flipped_bit_in_the_history_is_told_by_its_block(file: Any) -> None:
         ({**chunked(2), 2: (BIG_VECTOR, b"123")}, 1, "a vector of 3 bytes"),
         ({**chunked(2), 3: (STREAM, ops(0, 1) + b"\xf1")}, 1, "unknown code 0xF1"),
         ({**chunked(2), 3: (STREAM, ops(0, 2)[:-3])}, 1, "the data end before"),
+        (
+            {**chunked(2), 2: (FRESSIAN, encoded([None, 1]))},
+            1,
+            "event 0: an event is a JSON object",
+        ),
         ({**chunked(1), 3: (STREAM, encoded(7))}, 1, "event 0: an event is a JSON object"),
     ],
 )
