@@ -328,10 +328,13 @@ def place(source: Source, position: int) -> int:
     """Where in the text the event at a position begins, in bytes. The text can be read so far."""
     spelling = Spelling()
     for piece, is_last in pieces(source):
-        for start in spelling.starts(piece, is_last=is_last):
-            if position == 0:
-                return start
-            position -= 1
+        try:
+            starts = list(spelling.starts(piece, is_last=is_last))
+        except EdnError as error:  # it stands behind the event
+            starts = list(spelling.starts(piece[: error.offset - spelling.offset]))
+        if position < len(starts):
+            return starts[position]
+        position -= len(starts)
     return spelling.offset
 
 

@@ -48,13 +48,13 @@ def place(source: Source, position: int) -> int:
         starts, _, _ = _scanned(text)
         return starts[position] if position < len(starts) else 0
     offset = 0
-    for line in text.splitlines(keepends=True):
+    for line in text.split(b"\n"):
         if line.strip():
             if not position:
-                return offset
+                return offset + len(line) - len(line.lstrip())
             position -= 1
-        offset += len(line)
-    return offset
+        offset += len(line) + 1
+    return len(text)
 
 
 class _Again:

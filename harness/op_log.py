@@ -91,7 +91,7 @@ def _event(line: bytes, offset: int, is_torn: bool) -> bytes | None:
     if kind in (b"fail", b"info") and _NAME.fullmatch(value):
         value, errors = b"nil", [value, *errors]
     process = match["process"].removeprefix(b":")
-    text = b"{:process %b, :type :%b, :f :%b, :value %b%b%b}\n" % (
+    text = b"{:process %b, :type :%b, :f :%b, :value %b%b%b\n" % (
         process if process.isdigit() else b":" + process,
         kind,
         match["f"],
@@ -101,7 +101,8 @@ def _event(line: bytes, offset: int, is_torn: bool) -> bytes | None:
     )
     try:
         spelling = Spelling(is_spliced=False)
-        event = spelling.feed(text, is_last=True)
+        spelling.feed(text)
+        event = spelling.feed(b"}\n") if len(spelling.state.open.frames) == 2 else b""
     except (EdnError, Malformed) as error:
         raise Misread(offset + match.start("rest"), error.reason) from None
     if spelling.state.open.lacks is not None or event.count(b"\n") != 1:
