@@ -24,6 +24,7 @@ from checkers.told import Told, judged
 from checkers.transactions import Ints, shown
 from checkers.txn_cases import Cases
 from harness.columns import PAIR
+from harness.cycle import Cycle, Step
 from harness.guarantees import Contract
 from harness.history import History
 from harness.op import OK
@@ -60,18 +61,21 @@ def _cases(told: Told) -> Mapping[str, Cases]:
 
 
 def _finding(told: Told, key: Any, one: int, other: int) -> Finding:
-    return told.finding(
-        "G2",
-        "two inserts took place, each only if nothing was there",
-        (
-            f"{told.words(one)} took place, so that it found no row of key {shown(key)}",
-            f"{told.words(other)} took place, so that it found none, either",
-            "however, in any order the later of the two finds the row of the earlier one: "
-            "a contradiction",
-        ),
-        (one, other),
-        key,
+    claim = "two inserts took place, each only if nothing was there"
+    cycle = Cycle(
+        (told.transaction("T1", one), told.transaction("T2", other)),
+        tuple(_missed(key, *pair) for pair in ((0, 1), (1, 0))),
     )
+    return told.finding("G2", claim, cycle.sentences(), (one, other), key, cycle)
+
+
+def _missed(key: Any, source: int, target: int) -> Step:
+    """That one insert did not see the other, by their places."""
+    why = (
+        f"T{source + 1} took place: it found no row of key {shown(key)}, and so not the one "
+        f"that T{target + 1} inserted"
+    )
+    return Step(source, target, "rw", why, key, (), ((source, 0), (target, 0)))
 
 
 def _inserts(history: History) -> tuple[Ints, Ints, dict[int, Any], int]:

@@ -39,13 +39,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
 from checkers import causal_memory
 from checkers.accesses import NOBODY, Accesses
-from checkers.causal_order import Order, told_of
-from checkers.causal_words import Words
+from checkers.causal_order import OTHER, READ, SESSION, Order, told_of
+from checkers.causal_words import Argument, Words
 from checkers.cycles import Edges, components
 from checkers.knowns import Knowns
 from checkers.linearizable.values import Ints
@@ -149,12 +150,10 @@ class _Causality:
         words, write = self.words, int(self.accesses.source[read])
         way = self.order.circle(read)
         claim = f"{words.who(read)} read {words.value(read)} causally before it was written"
-        because = (
-            *words.steps(way),
-            f"however, {words.of(read)} has its value from {words.of(write)}, and so would come "
-            "before itself: a contradiction",
-        )
-        return words.finding("CyclicCO", claim, because, read, [node for node, _ in way])
+        argument = Argument(words, [node for node, _ in way])
+        for (one, why), (other, _) in pairwise([*way[:-1], (write, READ), (read, SESSION)]):
+            argument.step(one, why, other)
+        return words.circle("CyclicCO", claim, read, argument)
 
     def _initial(self, read: int) -> Finding:
         words = self.words
@@ -231,27 +230,27 @@ class _Causality:
                 reader[first, second] = read
         ways = ((way, first) for first in more[write] if (way := order.way(write, first, more)))
         way, last = min(ways, key=lambda found: len(found[0]))
-        circle = [*way[:-1], (last, 3)]
-        because: list[str] = []
-        ops: list[int] = []
-        for at, (node, why) in enumerate(circle):
-            after = circle[(at + 1) % len(circle)][0]
-            ops.append(node)
-            if why != 3:
-                because.append(words.step(node, why, after))
-                continue
-            read = reader[node, after]
-            known = order.way(node, read)
-            assert known is not None
-            ops += [each for each, _ in known]
-            because += [
-                *words.steps(known),
-                f"{words.of(read)} all the same, so that {words.of(node)} comes before "
-                f"{words.of(after)} where concurrent writes are resolved",
-            ]
-        because[-1] = f"however, {because[-1]}: a contradiction"
+        circle = [*way[:-1], (last, OTHER)]
+        argument = Argument(words, [node for node, _ in circle])
+        for (node, why), (after, _) in pairwise([*circle, circle[0]]):
+            if why == OTHER:
+                self._resolved(argument, node, reader[node, after], after)
+            else:
+                argument.step(node, why, after)
         claim = f"concurrent writes were resolved in no one order, {words.value(write)} among them"
-        return words.finding("CyclicCF", claim, because, write, ops)
+        return words.circle("CyclicCF", claim, write, argument)
+
+    def _resolved(self, argument: Argument, one: int, read: int, other: int) -> None:
+        """Tell why all must resolve one write to come before another that is concurrent."""
+        known = self.order.way(one, read)
+        assert known is not None
+        steps = [argument.why(first, why, second) for (first, why), (second, _) in pairwise(known)]
+        first, reader, second = argument.name(one), argument.name(read), argument.name(other)
+        why = (
+            f"{reader} knew {first} ({'; '.join(steps)}) and all the same read "
+            f"{self.words.value(read)}, which {second} wrote over it"
+        )
+        argument.resolved(one, other, read, why)
 
     # -- links -------------------------------------------------------------------------------------
 

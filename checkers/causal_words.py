@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
-from checkers.causal_order import LINKED, READ, SESSION, Order, Way
+from checkers.causal_order import LINKED, OTHER, READ, SESSION, Order, Way
 from checkers.told import Told
 from checkers.transactions import shown
+from harness.cycle import Cycle, Step
 from harness.verdict import Finding
+
+KINDS = {SESSION: "process", READ: "wr", LINKED: "link", OTHER: "cf"}
+"""What a step of a circle is called. `cf`: who knew the first had the value of the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,5 +63,71 @@ class Words:
         key = self.order.accesses.name(about)
         return self.told.finding(anomaly, claim, because, begins, key)
 
+    def circle(
+        self, anomaly: str, claim: str, about: int, argument: Argument, more: Iterable[int] = ()
+    ) -> Finding:
+        """A finding of operations in a circle. `more`: rows of others that show it."""
+        cycle = argument.cycle()
+        begins = map(self._begin, dict.fromkeys([*argument.rows, *more]))
+        key = self.order.accesses.name(about)
+        return self.told.finding(anomaly, claim, cycle.sentences(), begins, key, cycle)
+
     def _begin(self, row: int) -> int:
         return int(self.order.accesses.begin[row])
+
+
+@dataclass(slots=True)
+class Argument:
+    """A circle of operations, T1, T2, …, and why each comes before the next.
+
+    Attributes:
+        rows: of the operations, in the order of their names.
+    """
+
+    words: Words
+    rows: list[int]
+    _steps: list[Step] = field(default_factory=list)
+
+    def name(self, row: int) -> str:
+        if row not in self.rows:
+            self.rows.append(row)
+        return f"T{self.rows.index(row) + 1}"
+
+    def step(self, one: int, why: int, other: int) -> None:
+        """The next step of the circle, of causal order."""
+        self._add(
+            one, why, other, self.why(one, why, other), () if why == SESSION else (one, other)
+        )
+
+    def resolved(self, one: int, other: int, read: int, why: str) -> None:
+        """The next step: two concurrent writes that a read puts in this order."""
+        self._add(one, OTHER, other, why, (one, other, read))
+
+    def _add(self, one: int, why: int, other: int, said: str, shown: Iterable[int]) -> None:
+        places = self.rows.index(one), self.rows.index(other)
+        kind, shows = KINDS[why], tuple((self.rows.index(row), 0) for row in shown)
+        accesses = self.words.order.accesses
+        key = accesses.name(one) if shows else None
+        values = (accesses.told(one),) if why == READ else ()
+        self._steps.append(Step(*places, kind, said, key, values, shows))
+
+    def why(self, one: int, why: int, other: int) -> str:
+        """Why an operation comes causally before another."""
+        words = self.words
+        first, second = self.name(one), self.name(other)
+        if why == SESSION:
+            return (
+                f"process {words.order.accesses.process[one]} did {first} first, and then {second}"
+            )
+        if why == READ:
+            return f"{first} wrote {words.value(one)}, and {second} read it"
+        assert why == LINKED
+        return f"{second} says that it follows {first}"
+
+    def cycle(self) -> Cycle:
+        told = self.words.told
+        begins = [int(self.words.order.accesses.begin[row]) for row in self.rows]
+        transactions = [
+            told.transaction(f"T{number}", begin) for number, begin in enumerate(begins, 1)
+        ]
+        return Cycle(tuple(transactions), tuple(self._steps))

@@ -17,6 +17,7 @@ import numpy as np
 from checkers.smallest import smallest, span
 from checkers.transactions import Ints, shown
 from checkers.txn_cases import Cases
+from harness.cycle import Cycle, Transaction
 from harness.history import History
 from harness.op import FAIL, OK
 from harness.verdict import EXAMPLES_MAX, Finding, Verdict
@@ -46,17 +47,29 @@ class Told:
         """The operation in short, and by which event it is known: `c1's read -> 4 (op 7)`."""
         history = self.history
         end = int(history.pair[begin])
-        op = history[begin]
-        said = f"c{op.process}'s {op.f}"
-        if op.value is not None:
-            said += f" {shown(op.value)}"
+        said = f"c{history.process[begin]}'s {self.did(begin)}"
         known = self.end(begin)
-        if known is not None and (told := history[known].value) != op.value:
-            said += f" -> {shown(told)}"
         if end >= 0 and history.type[end] == FAIL:
             return f"{said} (op {self.at(end)}, failed)"
         doubt = "" if known is not None else ", in doubt"
         return f"{said} (op {self.at(begin if known is None else known)}{doubt})"
+
+    def did(self, begin: int) -> str:
+        """What was asked for, and what was told: `read -> 4`."""
+        op, known = self.history[begin], self.end(begin)
+        said = op.f if op.value is None else f"{op.f} {shown(op.value)}"
+        if known is not None and (told := self.history[known].value) != op.value:
+            said += f" -> {shown(told)}"
+        return said
+
+    def transaction(self, name: str, begin: int) -> Transaction:
+        """The operation as one of a cycle."""
+        history, events = self.history, self.history.operation(begin)
+        outcome = {OK: "ok", FAIL: "fail"}.get(int(history.type[events[-1]]), "info")
+        whole = tuple(map(self.at, events))
+        return Transaction(
+            name, whole, int(history.process[begin]), outcome, {0: self.did(begin)}, 1
+        )
 
     def span(self, begin: int) -> str:
         """When the operation was under way."""
@@ -71,12 +84,14 @@ class Told:
         because: Sequence[str],
         begins: Iterable[int],
         key: Any = None,
+        cycle: Cycle | None = None,
     ) -> Finding:
-        """The finding that these operations show."""
+        """The finding that these operations show; of a cycle, `because` is what it says."""
         events = {at for begin in begins for at in self.history.operation(begin)}
         witness = tuple(sorted(events))
         claim = claim if key is None else f"key {shown(key)}: {claim}"
-        return Finding(anomaly, claim, tuple(because), witness, key, span(self.history, witness))
+        when = span(self.history, witness)
+        return Finding(anomaly, claim, tuple(because), witness, key, when, cycle=cycle)
 
 
 def judged(

@@ -18,8 +18,8 @@ from harness.cycle import Cycle, Transaction
 from harness.op import FAIL, INFO, OK
 from harness.verdict import Finding
 
-VALUE_CHARS_MAX = 60
-"""Of a value in words, and of a list beyond its first element."""
+VALUE_CHARS_MAX = 48
+"""Of a value in words, and of a list beyond one element: with them, a box of a drawing is full."""
 
 MOPS_MAX = 12
 """Micro-operations of a transaction that are told, beside those that show something."""

@@ -70,7 +70,7 @@ class Step:
         source, target: places in the cycle's `transactions`.
         kind: "ww", "wr", "rw", "process", "realtime", … (see `checkers.cycles`).
         why: the reason in words.
-        key: the key that both touched, where `mops` show the step.
+        key: the key that both touched, where `mops` show the step and there are keys.
         values: the versions of the key that it speaks of, the earlier one first.
         mops: (transaction, micro-operation), by places: what shows it.
     """
@@ -90,7 +90,7 @@ class Step:
         >>> Step(0, 1, "rw", "", key="x", mops=((0, 0),)).label, Step(0, 1, "process", "").label
         ('rw("x")', 'process')
         """
-        if not self.mops:
+        if not self.mops or self.key is None:
             return self.kind
         key = json.dumps(self.key, ensure_ascii=False, default=str)
         cut = f"{key[: KEY_CHARS_MAX - 1]}…" if len(key) > KEY_CHARS_MAX else key

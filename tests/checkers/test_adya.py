@@ -44,10 +44,12 @@ def test_a_finding_is_an_argument() -> None:
     (finding,) = all_stand(drawn(BOTH), adya.check).findings
     assert finding.claim == "key 7: two inserts took place, each only if nothing was there"
     assert finding.because == (
-        "c0's insert [7, [1, null]] (op 2) took place, so that it found no row of key 7",
-        "c1's insert [7, [null, 2]] (op 3) took place, so that it found none, either",
-        "however, in any order the later of the two finds the row of the earlier one: "
-        "a contradiction",
+        "T1 is op 2, process 0: insert [7, [1, null]]",
+        "T2 is op 3, process 1: insert [7, [null, 2]]",
+        "T1 < T2, because T1 took place: it found no row of key 7, and so not the one that T2 "
+        "inserted",
+        "however, T2 < T1, because T2 took place: it found no row of key 7, and so not the one "
+        "that T1 inserted; so T1 would come before itself: a contradiction",
     )
 
 

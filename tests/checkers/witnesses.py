@@ -66,6 +66,8 @@ def tells(history: History, finding: Finding, cycle: Cycle) -> None:
     assert named == {one.name for one in cycle.transactions}
     assert Cycle.from_json(json.loads(json.dumps(cycle.to_json()))) == cycle
     assert {at for one in cycle.transactions for at in one.events} <= set(finding.witness)
+    if any(history[one.events[0]].f != "txn" for one in cycle.transactions):
+        return
     values = [_mops(history, one) for one in cycle.transactions]
     for step in cycle.steps:
         shown = [values[place][mop] for place, mop in step.mops]

@@ -87,12 +87,12 @@ def _folded(said: str) -> list[str]:
     """Lines that fit into a box.
 
     >>> _folded("read key 7: [" + "9, " * 100 + "9]")
-    ['read key 7: [9, 9, 9, 9, 9, 9, 9, 9 …', '9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9]']
+    ['read key 7: [9, 9, 9, 9, 9, 9, 9, 9…,', '9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9]']
     """
     most = CELLS_MAX * LINES_MAX - 4  # a fold may leave some of the first line free
     said = " ".join(said.split())
     if len(said) > most:
-        said = f"{said[: most // 2].rstrip()} … {said[-(most // 2 - 3) :].lstrip()}"
+        said = f"{said[: most // 2]}…{said[1 - most // 2 :]}"  # no space: a word may be cut
     lines = [said]
     if _cells(said) > CELLS_MAX:
         lines = wrap(said, CELLS_MAX, break_on_hyphens=False)

@@ -30,6 +30,8 @@ KINDS = {
     "rw": "the first did not see what the second wrote",
     "process": "one process did the first before the second",
     "realtime": "the first had ended before the second began",
+    "link": "the second says that it follows the first",
+    "cf": "somebody knew the first, and had the value of the second all the same",
 }
 """What an arrow means; a kind of others is drawn plain."""
 
