@@ -15,6 +15,7 @@ changed, and a bug where nothing was broken.
     C14       two that believe to hold a lock          fenced              none needed
     –         what only another model forbids          causality           none needed
     –         reads of a set that come too early       linearizable        none needed
+    –         values that are lost, or come out twice  delivery            none needed
     –         balances below zero                      negative-balances   none needed
 
 A cause lies in a case's window; a fault counts from its invocation until `LINGER_NS` after its end.
@@ -190,6 +191,8 @@ def licences(promises: Mapping[str, Any]) -> Iterator[Licence]:
         yield Licence("C14", legal, "fenced=true", why, "nothing", strict=True, always=True)
     if promises.get("causality") in WEAK_CAUSALITY:
         yield _weak_causality(promises["causality"])
+    if promises.get("delivery") in WEAK_DELIVERY:
+        yield _weak_delivery(promises["delivery"])
     if promises.get("linearizable") is False:
         why = "a set need not show at once what is in it"
         setting, legal = "linearizable=false", ("stale-read",)
@@ -228,6 +231,19 @@ WEAK_CAUSALITY: Mapping[str, tuple[str, ...]] = {
     "cm": ("CyclicCF",),
 }
 """What is legal under causal consistency, causal convergence and causal memory."""
+
+
+WEAK_DELIVERY: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "at-least-once": (("duplicate",), "what may have been lost on its way is delivered again"),
+    "at-most-once": (("lost",), "what was lost on its way is not delivered again"),
+}
+"""What is legal under each, and why."""
+
+
+def _weak_delivery(how: str) -> Licence:
+    legal, why = WEAK_DELIVERY[how]
+    setting = f"delivery={how}"
+    return Licence("by definition", legal, setting, why, "nothing", strict=True, always=True)
 
 
 def _weak_causality(model: str) -> Licence:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from checkers import adya, bank, causal, causal_reverse, long_fork, mutex, set_full
+from checkers import (
+    adya,
+    bank,
+    causal,
+    causal_reverse,
+    long_fork,
+    mutex,
+    set_full,
+    total_queue,
+    unique_ids,
+)
 from harness import catalog
 from harness.guarantees import derive, forbidden_in
 from harness.history import History
@@ -19,6 +29,8 @@ ANOMALIES = {
     "long-fork": long_fork.ANOMALIES,
     "mutex": mutex.ANOMALIES,
     "set-full": set_full.ANOMALIES,
+    "total-queue": total_queue.ANOMALIES,
+    "unique-ids": unique_ids.ANOMALIES,
 }
 ALL = [one for name in ANOMALIES for one in golden(name)]
 
