@@ -134,8 +134,8 @@ def _internal(v: Versions) -> Cases:
         )
         because = [
             f"T1 read {words.read(read)} of {key}",
-            "however, that does not follow from what T1 itself had read of it and appended to it "
-            "before: a contradiction",
+            f"however, T1 itself had done this before: {words.earlier(int(v.r_mop[read]))}; "
+            "what follows from it is another list: a contradiction",
         ]
         return words.finding("internal", claim, because, key=int(v.r_key[read]))
 

@@ -108,11 +108,12 @@ def _internal(v: Registers) -> Cases:
         words = Words(v, int(v.r_txn[read]))
         at = int(v.r_version[read])
         value, key = words.value(at), words.key(at)
-        because = [
-            f"T1 read {value} of {key}",
-            "however, that is not what T1 itself had read or written last, or it is what T1 wrote "
-            "only later: a contradiction",
-        ]
+        before = int(v.t.before[v.r_mop[read]])
+        if before >= 0 and version[before] not in (-1, at):
+            last = f"T1 itself had done this before: {words.mop(before)}; so it would read the same"
+        else:
+            last = f"only after that did T1 write {value} to it"
+        because = [f"T1 read {value} of {key}", f"however, {last}: a contradiction"]
         claim = f"a transaction read {value} of {key} against what it knew"
         return words.finding("internal", claim, because, key=int(v.r_key[read]))
 

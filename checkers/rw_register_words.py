@@ -44,14 +44,17 @@ class Words(txn_words.Words):
         before, rule, after = _ordered(self.v, source, kind, target)
         value, key = self.value(before), self.key(before)
         if kind == WW:
-            one = f"{self.name(source)} wrote {value} to {key}{self.took(source)}"
+            one = f"{self.name(source)} wrote {value} to {key}{self.took(source)}, and "
+            one += f"{self.name(target)} wrote {self.value(after)} over it{self.took(target)}"
         else:
-            one = f"{self.name(source)} read {value} of {key}{self.writer(before)}"
-        other = f"{self.name(target)} wrote {self.value(after)} later{self.took(target)}"
+            one = (
+                f"{self.name(source)} read {value} of {key}{self.writer(before)}, and not yet the "
+            )
+            one += f"{self.value(after)} that {self.name(target)} wrote over it{self.took(target)}"
         said, shown = self.rule(before, rule, after)
         met = [(source, before), (target, after), *self._writes(before), *shown]
         met += self._proofs(source) + self._proofs(target)
-        return self._reason(f"{one}, and {other}: {said}", (before, after), met)
+        return self._reason(f"{one}: {said}", (before, after), met)
 
     def _wr(self, source: int, target: int) -> Reason:
         version = _seen(self.v, source, target)

@@ -24,6 +24,9 @@ VALUE_CHARS_MAX = 48
 MOPS_MAX = 12
 """Micro-operations of a transaction that are told, beside those that show something."""
 
+EARLIER_MAX = 5
+"""Micro-operations before another one that are told."""
+
 _OUTCOMES = {OK: "ok", FAIL: "fail", INFO: "info"}
 
 
@@ -94,6 +97,15 @@ class Words:
         said = self.list(row, about) if form == LIST else self._single(row)
         forms = {"r": f"read {key}: {said}", "w": f"write {said} to {key}"}
         return {**forms, "append": f"append {said} to {key}"}.get(f, f"{f} {key}: {said}")
+
+    def earlier(self, row: int) -> str:
+        """What its transaction had done with the key before, the last of it."""
+        said: list[str] = []
+        before = int(self.t.before[row])
+        while before >= 0 and len(said) < EARLIER_MAX:
+            said.append(self.mop(before))
+            before = int(self.t.before[before])
+        return "; ".join(["…"] * (before >= 0) + said[::-1])
 
     def list(self, row: int, about: Collection[int] = ()) -> str:
         """What a micro-operation read, as a list; of a long one, the part with these values, or
