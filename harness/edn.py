@@ -28,13 +28,14 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from harness.columnize import dump
+from harness.decode import Spell
 from harness.edn_words import DIGITS_MAX, KEY_BEGIN, KEY_END, STRING, EdnError, Open, Speller
 from harness.sources import Source
 from harness.stretch import Malformed
@@ -48,7 +49,7 @@ WORDS_MAX: Final = 1 << 16
 WORD_BYTES: Final = 1 << 10
 """Length of a word that is worth it."""
 
-PIECE_BYTES: Final = 1 << 20
+PIECE_BYTES: Final = 1 << 21
 """What is read at once."""
 
 _ATOMS = re.compile(
@@ -148,6 +149,32 @@ class Spelling:
         self.state = known.state
         self.offset += len(piece)
         return self._whole_lines(b"".join(out))
+
+    @property
+    def is_between(self) -> bool:
+        """Whether the text stands between two lines, and nothing else is open."""
+        opened = self.state.open
+        is_top = all(frame.kind == "top" for frame in opened.frames)
+        return is_top and opened == Open(opened.frames) and not any(self._held)
+
+    def alone(self, line: bytes) -> bytes | None:
+        """The JSON of a line that is one form and nothing else, as it would be read now; None if it
+        is not. Nothing is taken."""
+        before = self.state, self.offset, self._held, self._lines
+        self._held = []
+        try:
+            text = self.feed(line + b"\n")
+            is_one = self.state.open == before[0].open and text.count(b"\n") == 1
+            return text[:-1] if is_one and not any(self._held) else None
+        except (EdnError, Malformed):
+            return None
+        finally:
+            self.state, self.offset, self._held, self._lines = before
+
+    def passed(self, piece: bytes) -> None:
+        """Somebody took the piece, each line of which is a form."""
+        self.offset += len(piece)
+        self._lines += piece.count(b"\n")
 
     def starts(self, piece: bytes, *, is_last: bool = False) -> Iterator[int]:
         """Where in the text the lines of a piece begin, in bytes; instead of `feed`.
@@ -296,12 +323,15 @@ class Spelling:
         return line
 
 
+Take = Callable[[bytes, Spell], bool]
+"""Takes whole lines that are an event each, or none of them (`Decoder.take`)."""
+
 TORN: Final = "the last form is torn; it is left out, so the history ends before it"
 
 
-def lines(source: Source, notes: list[str]) -> Iterator[tuple[bytes, bool]]:
+def lines(source: Source, notes: list[str], take: Take) -> Iterator[tuple[bytes, bool]]:
     """The events of a history as lines of JSON, many at a time (each is whole: none is the last
-    that may be torn). Notes if the last one is.
+    that may be torn). Notes if the last one is. What is taken is no more among them.
 
     Raises:
         EdnError: the text is no EDN.
@@ -310,7 +340,10 @@ def lines(source: Source, notes: list[str]) -> Iterator[tuple[bytes, bool]]:
     spelling = Spelling()
     for piece, is_last in pieces(source):
         try:
-            yield spelling.feed(piece, is_last=is_last), False
+            if spelling.is_between and take(_with_commas(piece), spelling.alone):
+                spelling.passed(piece)
+            else:
+                yield spelling.feed(piece, is_last=is_last), False
         except EdnError as error:
             at = error.offset - spelling.offset
             # The last token may be one that is only begun.
@@ -322,6 +355,11 @@ def lines(source: Source, notes: list[str]) -> Iterator[tuple[bytes, bool]]:
             return
     if spelling.state.open.lacks is not None:
         notes.append(TORN)
+
+
+def _with_commas(piece: bytes) -> bytes:
+    """The same, with commas for spaces as JSON has them, if nothing stands against it."""
+    return piece if b'"' in piece or b"\\" in piece else piece.replace(b" ", b",")
 
 
 def place(source: Source, position: int) -> int:

@@ -20,7 +20,8 @@ from typing import Final, Protocol
 import msgspec
 
 from harness import edn, gaps, jepsen_history, json_text, jsonl, op_log
-from harness.decode import Decoder
+from harness.decode import Decoder, Spell
+from harness.edn import Take
 from harness.errors import HistoryError
 from harness.events import Events
 from harness.memory import keep_freed, uncollected
@@ -38,9 +39,12 @@ _PEEKED_BYTES: Final = 1 << 16
 class Translator(Protocol):
     """A module that reads a notation."""
 
-    def lines(self, source: Source, notes: list[str]) -> Iterator[tuple[bytes, bool]]:
+    def lines(
+        self, source: Source, notes: list[str], take: Take, /
+    ) -> Iterator[tuple[bytes, bool]]:
         """Chunks of lines of JSON, and whether the last of them is that of the file, which may be
-        torn. Adds what weakens a verdict to the notes.
+        torn. Adds what weakens a verdict to the notes. Lines of its own notation may be offered to
+        `take` instead.
 
         Raises:
             Misread, Malformed: the text is malformed.
@@ -72,10 +76,14 @@ def translated(path: Path, translator: Translator, *, is_numbered_anew: bool = T
     notes: list[str] = []
     filler = gaps.Filler()
     decoder = Decoder(is_numbered_anew=is_numbered_anew)
+
+    def take(lines: bytes, spell: Spell) -> bool:
+        return filler.has_passed and decoder.take(lines, spell)
+
     with path.open("rb") as file, uncollected():
         source = Source(file)
         try:
-            for chunk, is_last in filler.filled(translator.lines(source, notes)):
+            for chunk, is_last in filler.filled(translator.lines(source, notes, take)):
                 decoder.feed(chunk, is_last)
             events = decoder.finish()
         except Misread as error:

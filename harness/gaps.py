@@ -50,11 +50,13 @@ class Filler:
     Attributes:
         remarks: what was put in.
         origin: the position in the file of each event, where they differ.
+        has_passed: whether it is known that there are none.
     """
 
     def __init__(self) -> None:
         self.remarks: dict[str, None] = {}
         self.origin: array[int] | None = None
+        self.has_passed = False
         self._names: dict[int | str, int] = {}
         self._without = _Processes()
 
@@ -71,6 +73,7 @@ class Filler:
             events = [event for event in _peeked(first[0]) if isinstance(event, dict)]
             again = _chain(first, remaining)
             if not any(map(has_gap, events)) and not _lacks_invocations(events):
+                self.has_passed = True
                 yield from again
             elif _lacks_invocations(events):
                 yield from self._with_invocations(again)

@@ -27,7 +27,7 @@ _UNTIL_EVENT = re.compile(rb"[\s,]*+")
 TORN = "the array has no end; it is read up to its last whole event, so the history ends there"
 
 
-def lines(source: Source, notes: list[str]) -> Iterator[tuple[bytes, bool]]:
+def lines(source: Source, notes: list[str], _: object) -> Iterator[tuple[bytes, bool]]:
     """Chunks of lines, and whether the last of them is that of the file.
 
     Raises:

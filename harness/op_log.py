@@ -37,7 +37,7 @@ _NAME = re.compile(rb":[^\s,;\"()\[\]{}]+")
 _FURTHER = re.compile(rb":[^\s,;\"()\[\]{}]+[ \t]+\S.*")
 
 
-def lines(source: Source, notes: list[str]) -> Iterator[tuple[bytes, bool]]:
+def lines(source: Source, notes: list[str], _: object) -> Iterator[tuple[bytes, bool]]:
     """Chunks of lines of JSON.
 
     Raises:

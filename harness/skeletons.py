@@ -22,7 +22,7 @@ Cost: about 0.8 µs a line, a third of what decoding each of them costs.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -69,12 +69,17 @@ class _Template:
     event: dict[str, _Column]
     value: dict[str, _Column]
     entry_at: Ints  # the entry of a poll whose offset and value are this number and the next, or -1
+    keys: list[Ints]  # for each poll of several keys, which numbers they are
 
     def apply(self, numbers: Ints) -> tuple[Columns, Batch] | None:
         """The columns of some lines; None if a number does not fit its column.
 
         numbers: int64[lines, numbers of a line].
         """
+        for keys in self.keys:  # two that are the same are one, or none: the caller sees to it
+            distinct = np.sort(numbers[:, keys] * self.sign[keys], axis=1)
+            if (distinct[:, 1:] == distinct[:, :-1]).any():
+                return None
         constants = np.broadcast_to(self.constants, (len(numbers), len(self.constants)))
         whole = np.concatenate([numbers * self.sign, constants], axis=1)
         event, value = self._columns(whole, self.event), self._columns(whole, self.value)
@@ -229,6 +234,7 @@ class Skeletons:
             placed(columns),
             value,
             _entry_at(batch.columns, value, len(sign)),
+            list(_keys(batch.columns, value, len(sign))),
         )
 
 
@@ -242,6 +248,16 @@ def _entry_at(columns: Columns, placed: dict[str, _Column], count: int) -> Ints:
     for entry in np.flatnonzero((offsets < count) & (values == offsets + 1)).tolist():
         found[offsets[entry]] = entry
     return found
+
+
+def _keys(columns: Columns, placed: dict[str, _Column], count: int) -> Iterator[Ints]:
+    """For each poll of several keys, which numbers of the line they are."""
+    if "entries" not in columns:
+        return
+    for cells in np.split(placed["entry_key"].cells, np.cumsum(columns["entries"])[:-1]):
+        keys = np.unique(cells[cells < count])
+        if len(keys) > 1:
+            yield keys
 
 
 def _put_further(

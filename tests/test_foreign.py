@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness import foreign, jsonl
+from harness import decode, foreign, jsonl
 from harness.cli import main
 from harness.errors import HistoryError
 from harness.history import History, Recorder
@@ -404,6 +404,93 @@ def test_wherever_a_text_is_cut_into_pieces_it_is_the_same(
         patch.setattr("harness.edn.PIECE_BYTES", size)
         patch.setattr("harness.edn.WORDS_MAX", size)
         assert_same(History.load(path), ops)
+
+
+@reused(60)
+@given(
+    st.lists(histories(values) | histories(usual_values), min_size=1, max_size=3),
+    st.integers(0, 2**32),
+    st.integers(1, 400),
+)
+def test_lines_that_are_alike_are_decoded_together_to_the_same_columns(
+    tmp_path: Path, some: list[list[Op]], seed: int, size: int
+) -> None:
+    speller = Speller(seed)
+    speller.space = lambda: " "  # type: ignore[method-assign]
+    order = speller.rng.choice([None, list("abc")])  # as if by chance, or always the same
+    # Each event again and again, so that many lines are alike.
+    ops = [op for each in some for op in each for _ in range(4)]
+    lines = [
+        speller.event(Op(at, 5 * at, Kind.INFO, "nemesis", op.f, op.value, None, op.node, None))
+        if order is None
+        else f"{{:index {at}, :time {at}, :type :info, :process :nemesis, :f :x, "
+        f":value {speller.value(op.value)}}}"
+        for at, op in enumerate(ops)
+    ]
+    before = speller.rng.choice(["", "[", "(", "; comment\n", "#_ [\n1 2]\n"])
+    path = tmp_path / "history.edn"
+    path.write_text(before + "\n".join(lines) + "\n", encoding="utf-8")
+    alone = History.load(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.edn.PIECE_BYTES", size)
+        patch.setattr("harness.decode.SKELETON_BYTES", 0)
+        patch.setattr("harness.decode.MISSES", 0)
+        patch.setattr("harness.skeletons.GROUP_MIN", 1)
+        patch.setattr("harness.skeletons.LINES_MIN", 1)
+        together = History.load(path)
+    together._check()
+    assert list(together) == list(alone)
+    found = [[each.values.get(at) for at in range(len(ops))] for each in (together, alone)]
+    assert all(map(same, *found))
+    assert (together.notes, together.remarks) == (alone.notes, alone.remarks)
+
+
+def test_lines_that_are_alike_are_decoded_together(tmp_path: Path) -> None:
+    """Else it would be three times slower, and nobody would see it."""
+    path = tmp_path / "history.edn"
+    path.write_text(
+        "".join(
+            f"{{:index {2 * i + k}, :time {i * 7}, :type :{kind}, :process {i % 9}, :f :txn, "
+            f":value [[:append {i % 5} {i}] [:r 3 {['nil', [i, i + 1]][k]}]]}}\n".replace(",", " ")
+            for i in range(3000)
+            for k, kind in enumerate(("invoke", "ok"))
+        ),
+        encoding="utf-8",
+    )
+    alone = History.load(path)
+    taken = []
+    take = decode.Decoder.take
+
+    def watched(self: decode.Decoder, chunk: bytes, spell: decode.Spell) -> bool:
+        taken.append(take(self, chunk, spell))
+        return taken[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decode.Decoder, "take", watched)
+        patch.setattr("harness.edn.PIECE_BYTES", 1 << 16)
+        assert_identical(History.load(path), alone)
+    assert taken.count(True) > 5
+
+
+@pytest.mark.parametrize("key", ["3", "+3", "3N", '"3"'])
+def test_a_key_that_stands_twice_in_one_of_many_lines_alike_is_found(
+    tmp_path: Path, key: str
+) -> None:
+    lines = [
+        f"{{:index {i}, :time {i}, :type :info, :process :nemesis, :f :poll, "
+        f":value [[:poll {{{i % 7} [[1 2]], {i % 7 + 1} [[3 4]]}}]]}}"
+        for i in range(4000)
+    ]
+    lines[3100] = lines[3100].replace(":poll {", ":poll {" + f"{key} [[5 6]] ")
+    lines[3100] = lines[3100].replace("6 [[1 2]]", "3 [[1 2]]")
+    path = tmp_path / "history.edn"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for size in (1 << 16, 1 << 30):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("harness.edn.PIECE_BYTES", size)
+            with pytest.raises(HistoryError, match="a map has a key twice") as error:
+                History.load(path)
+        assert (error.value.line, error.value.column) == (3101, 1)
 
 
 @reused(100)
