@@ -146,6 +146,8 @@ class Skeletons:
             if skeleton is None:
                 continue
             places, runs = _regular(text, skeleton, places)
+            if not len(places):
+                continue  # in this chunk all of its lines have digits at other places
             for same in _by_literals(text, runs[:, skeleton.literal]):
                 if len(same) < GROUP_MIN:
                     continue

@@ -151,6 +151,20 @@ def test_polls_of_any_length_are_decoded_together() -> None:
     assert left_bases == 0 < left_whole
 
 
+def test_lines_may_have_their_digits_elsewhere_than_those_of_the_chunk_before() -> None:
+    line = b'{"index":%d,"time":0,"type":"invoke","process":%d,"f":"generate","value":"%s"}'
+    first, second = (
+        [line % (at, at, text) for at in places]
+        for text, places in ((b"a5", range(20)), (b"5a", range(20, 40)))
+    )
+    with constants(SKELETON_BYTES=0):
+        decoder = decode.Decoder()
+        for some in (first, second):
+            decoder.feed(b"\n".join(some) + b"\n", is_last=False)
+        found = decoder.finish()
+    assert_identical(found, alone([*first, *second]))
+
+
 def test_a_line_that_is_no_json_is_left_over_and_refused_with_its_place() -> None:
     lines = lines_of(Random(3), [POLLS], 100)
     for wrong in (lines[21].replace(b"],[", b"][", 1), lines[21][:-1], lines[21] + b"7"):
