@@ -85,6 +85,7 @@ OWN: Mapping[str, Mapping[str, Load]] = {
         "mutex": _attribute("checkers.mutex", "check"),
         "bank": _attribute("checkers.bank", "check"),
         "long-fork": _attribute("checkers.long_fork", "check"),
+        "sessions": _attribute("checkers.sessions", "check"),
     },
     "systems": {
         "broker": _attribute("systems.broker", "Broker"),

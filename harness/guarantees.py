@@ -27,7 +27,7 @@ import numpy as np
 from harness import consistency
 from harness.errors import UsageError
 from harness.history import History
-from harness.licences import Cause, Licence, licences
+from harness.licences import SESSION_GUARANTEES, Cause, Licence, licences
 from harness.spells import spells
 from harness.verdict import Finding, Outcome, Verdict
 from harness.windows import Bools, Windows
@@ -83,6 +83,10 @@ OF_ORDERS: Mapping[str, str] = {
     "nil-balance": "every account has a balance",
     "unexpected-key": "accounts are neither opened nor closed",
     "long-fork": "readers agree on the order of writes to different keys",
+    "read-your-writes": "a session sees what it has written",
+    "monotonic-reads": "a session sees what it has read before",
+    "monotonic-writes": "who sees a write sees those of its session before it, in that order",
+    "writes-follow-reads": "who sees a write sees what its session had read before, in that order",
 }
 OF_ELEMENTS: Mapping[str, Mapping[str, str]] = {
     "set-full": {
@@ -134,6 +138,7 @@ ORDERS: Mapping[str, tuple[str, ...]] = {
     "mutex": ("mutex-overlap", "token-regression", "fencing-violation"),
     "bank": ("wrong-total", "negative-value", "nil-balance", "unexpected-key"),
     "long-fork": ("long-fork",),
+    "sessions": tuple(SESSION_GUARANTEES.values()),
 }
 """By workload: what its history can show of `OF_ORDERS`."""
 
@@ -325,6 +330,14 @@ def _names(name: str, value: Any) -> list[str]:
     return some
 
 
+def _guarantees(name: str, value: Any) -> list[str]:
+    known = {**SESSION_GUARANTEES, **{full: full for full in SESSION_GUARANTEES.values()}}
+    some = [*SESSION_GUARANTEES] if value == "all" else _names(name, value)
+    if not set(some) <= set(known):
+        raise UsageError(f"{name}={value}: expected some of {','.join(SESSION_GUARANTEES)}, or all")
+    return [full for full in SESSION_GUARANTEES.values() if full in {known[one] for one in some}]
+
+
 def _seconds(name: str, value: Any) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|)", str(value))
     if found is None or not float(found[1]):
@@ -370,6 +383,7 @@ PROMISES: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
     "mutex": {"lease-ms": _number, "fenced": _flag},
     "causal": {"causality": _choice("cc", "ccv", "cm", "all")},
     "bank": {"total": _amount, "accounts": _names, "negative-balances": _flag},
+    "sessions": {"sessions": _guarantees, "versions": _flag},
     "set-full": {"linearizable": _flag},
     "total-queue": {"delivery": _choice("exactly-once", "at-least-once", "at-most-once")},
     "queue": {"model": _choice("fifo", "unordered"), "configurations": _number},

@@ -17,6 +17,7 @@ changed, and a bug where nothing was broken.
     –         reads of a set that come too early       linearizable        none needed
     –         values that are lost, or come out twice  delivery            none needed
     –         balances below zero                      negative-balances   none needed
+    –         what other sessions' guarantees forbid   sessions            none needed
 
 A cause lies in a case's window; a fault counts from its invocation until `LINGER_NS` after its end.
 What it hit counts, too: where only clients were cut off, no leader changed. So does what it is: an
@@ -201,6 +202,8 @@ def licences(promises: Mapping[str, Any]) -> Iterator[Licence]:
         why, legal = "somebody may owe something", ("negative-value",)
         setting = "negative-balances=true"
         yield Licence("by definition", legal, setting, why, "nothing", strict=True, always=True)
+    if (promised := promises.get("sessions")) is not None:
+        yield _other_guarantees(promised)
     yield Licence(
         "C04",
         ("int-send-skip",),
@@ -252,6 +255,28 @@ def _weak_causality(model: str) -> Licence:
         WEAK_CAUSALITY[model],
         f"causality={model}",
         "only other models forbid it",
+        "nothing",
+        strict=True,
+        always=True,
+    )
+
+
+SESSION_GUARANTEES: Mapping[str, str] = {
+    "ryw": "read-your-writes",
+    "mr": "monotonic-reads",
+    "mw": "monotonic-writes",
+    "wfr": "writes-follow-reads",
+}
+"""What sessions may rely on, in short and in full."""
+
+
+def _other_guarantees(promised: Sequence[str]) -> Licence:
+    short = ",".join(one for one, full in SESSION_GUARANTEES.items() if full in promised)
+    return Licence(
+        "by definition",
+        tuple(name for name in SESSION_GUARANTEES.values() if name not in promised),
+        f"sessions={short}",
+        "only other guarantees forbid it",
         "nothing",
         strict=True,
         always=True,
