@@ -21,6 +21,7 @@ from harness.op import Kind, Op
 from tests.values import assert_identical, histories, same, usual_values, values
 
 FOLDER = Path(__file__).parent / "foreign"
+CORPUS = Path(__file__).parent / "fuzz" / "corpus"
 
 GOLDEN: dict[str, tuple[str, int, set[str], tuple[str, ...]]] = {
     "etcd-cas-valid.log": ("register", 0, set(), ("no index", "no time")),
@@ -595,6 +596,18 @@ def test_any_bytes_are_a_history_or_refused_in_words(
         History.load(path)._check()
     except HistoryError as error:
         assert error.reason and (error.line is None or error.line > 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("path", sorted(CORPUS.iterdir()), ids=lambda path: path.name)
+def test_the_corpus_of_the_fuzzer_is_read_or_refused_in_words(
+    tmp_path: Path, path: Path, name: str
+) -> None:
+    (tmp_path / name).write_bytes(path.read_bytes())
+    try:
+        History.load(tmp_path / name)._check()
+    except HistoryError as error:
+        assert error.reason
 
 
 @pytest.mark.parametrize("name", ["h.edn", "h.json", "h.log", "h.jsonl", "h"])
