@@ -10,8 +10,8 @@ in which `harness.edn` reads the same data as text:
     uuid, uri, regex, inst   a string        anything else tagged       what is tagged: one value,
     bytes                    base64                                     or a list of its parts
 
-A length is believed only as far as bytes are there. A value that is cached costs a byte to repeat:
-what all repeats spell is limited (`REPEATS`), so that no small file becomes a huge one.
+A length is believed only as far as bytes are there, and what is repeated may spell only so much
+(`harness.fressian_caches`), so that no small file becomes a huge one.
 
 Blind to: tags, and the difference between keywords, symbols and strings. Cost: some 0.1 µs a byte.
 Source: Fressian (Datomic/fressian: its codes and their meaning), and Clojure's data.fressian.
@@ -27,32 +27,43 @@ from typing import Any, Final, NoReturn
 from zlib import adler32
 
 from harness.columnize import dump
+from harness.fressian_caches import Caches
+from harness.fressian_codes import (
+    ARRAYS,
+    BYTES,
+    BYTES_CHUNK,
+    BYTES_LONG,
+    CACHED,
+    CLOSED_LIST,
+    END,
+    FOOTER,
+    GET,
+    KEY,
+    LIST,
+    LIST_LONG,
+    NULL,
+    OPEN_LIST,
+    PUT,
+    RESET,
+    STRING,
+    STRING_CHUNK,
+    STRING_LONG,
+    STRUCT,
+    STRUCT_TYPE,
+    STRUCTS,
+    TAGS,
+    WIDE,
+)
 from harness.fressian_tags import HANDLERS, Handler, finite, in_pairs, single, unknown
 
 DEPTH_MAX: Final = 150
 """Of values in values, up to five calls each; Python's own stack ends at a thousand calls."""
-
-REPEATS: Final = 64
-"""Characters that a repeated value may spell a byte of the data, over all. Jepsen repeats names."""
-
-REPEATS_FREE: Final = 1 << 12
-"""Characters beyond that, for what is short."""
-
-_CACHED, _STRUCTS, _ARRAYS = 0x80, 0xA0, 0xB0
-_KEY, _GET, _PUT, _FOOTER = 0xCA, 0xCC, 0xCD, 0xCF
-_BYTES, _BYTES_CHUNK, _BYTES_LONG = 0xD0, 0xD8, 0xD9
-_STRING, _STRING_CHUNK, _STRING_LONG = 0xDA, 0xE2, 0xE3
-_LIST, _LIST_LONG, _CLOSED_LIST, _OPEN_LIST = 0xE4, 0xEC, 0xED, 0xEE
-_STRUCT_TYPE, _STRUCT, _NULL, _END, _RESET = 0xEF, 0xF0, 0xF7, 0xFD, 0xFE
 
 _DEEP = f"values are nested more than {DEPTH_MAX} deep"
 
 _SMALL = re.compile(rb"[\x00-\x3f]+")
 _PAIRS = re.compile(rb"(?:[\x40-\x5f][\x00-\xff])+")
 """Integers of one byte, and of two."""
-
-_UNFINISHED: Final = object()
-"""Stands in the cache for a value that is still being read."""
 
 
 class FressianError(ValueError):
@@ -73,12 +84,7 @@ class Reader:
     def __init__(self, data: bytes, handlers: Mapping[str, Handler] | None = None) -> None:
         self.data, self.at, self.depth, self.begun = data, 0, 0, 0
         self.handlers = {**HANDLERS, **(handlers or {})}
-        # Emptied, never replaced: `items` holds on to them while it reads.
-        self.cache: list[Any] = []
-        self.names: dict[int, str] = {}  # short strings of the cache, by their code
-        self.heavy: dict[int, int] = {}  # what else of the cache spells, in characters
-        self.structs: list[tuple[Handler, int]] = []
-        self.left = REPEATS * len(data) + REPEATS_FREE
+        self.caches = Caches(len(data), self.fail)
 
     def value(self) -> Any:
         """The next value.
@@ -99,17 +105,17 @@ class Reader:
 
     def elements(self) -> Iterator[Any]:
         """Those of the next value, one by one, if it is a list; else the value."""
-        if not self.more() or not _LIST <= (code := self.data[self.at]) <= _OPEN_LIST:
+        if not self.more() or not LIST <= (code := self.data[self.at]) <= OPEN_LIST:
             yield self.value()
             return
         start = self.at
         self.at += 1
         try:
-            if code in (_CLOSED_LIST, _OPEN_LIST):
+            if code in (CLOSED_LIST, OPEN_LIST):
                 while not self._closes(code):
                     yield self._value()
             else:
-                for _ in range(code - _LIST if code < _LIST_LONG else self.count()):
+                for _ in range(code - LIST if code < LIST_LONG else self.count()):
                     yield self._value()
         except IndexError:
             raise _torn(start) from None
@@ -118,11 +124,11 @@ class Reader:
         """Whether anything but footers and resets follows."""
         while self.at < len(self.data):
             code = self.data[self.at]
-            if code == _FOOTER:
+            if code == FOOTER:
                 self._footer()
-            elif code == _RESET:
+            elif code == RESET:
                 self.at += 1
-                self._reset()
+                self.caches.reset()
             else:
                 return True
         return False
@@ -135,7 +141,7 @@ class Reader:
         Raises:
             IndexError: the data end.
         """
-        data, size, names, at = self.data, len(self.data), self.names, self.at
+        data, size, names, at = self.data, len(self.data), self.caches.names, self.at
         self.depth += 1
         if self.depth > DEPTH_MAX:
             self.fail(_DEEP)
@@ -149,18 +155,18 @@ class Reader:
             elif code < 0x60:
                 append((code - 0x50 << 8) + data[at + 1])
                 at += 2
-            elif _LIST <= code < _LIST_LONG:
+            elif LIST <= code < LIST_LONG:
                 self.at = at + 1
-                append(self.items(code - _LIST))
+                append(self.items(code - LIST))
                 at = self.at
-            elif code == _KEY and data[at + 1] == _NULL and data[at + 2] in names:
+            elif code == KEY and data[at + 1] == NULL and data[at + 2] in names:
                 append(names[data[at + 2]])
                 at += 3
-            elif code == _NULL:
+            elif code == NULL:
                 append(None)
                 at += 1
             elif code < 0x80:
-                width, high = _WIDE[code]
+                width, high = WIDE[code]
                 end = at + 1 + width
                 if end > size:
                     raise IndexError
@@ -223,10 +229,10 @@ class Reader:
     def raw(self) -> bytes:
         """The next value, which must be bytes: these."""
         start, code = self.at, self.data[self.at]
-        if not _BYTES <= code <= _BYTES_LONG:
+        if not BYTES <= code <= BYTES_LONG:
             raise FressianError(start, "there are no bytes")
         self.at += 1
-        return self._chunks(code, _BYTES, _BYTES_CHUNK)
+        return self._chunks(code, BYTES, BYTES_CHUNK)
 
     def pairs(self) -> list[tuple[Any, Any]]:
         """Keys and values of the next value, which must be a map."""
@@ -236,12 +242,6 @@ class Reader:
         self.at += 1
         return in_pairs(self, self.sequence())
 
-    def spend(self, characters: int) -> None:
-        """Something is spelled again, and makes so many characters."""
-        self.left -= characters
-        if self.left < 0:
-            self.fail("repeated values spell too much for data of this size")
-
     def fail(self, reason: str, start: int | None = None) -> NoReturn:
         """What begins at `start`, or else ends here, is malformed."""
         raise FressianError(self.at if start is None else start, reason)
@@ -250,20 +250,20 @@ class Reader:
 
     def _value(self) -> Any:
         code = self.data[self.at]
-        if code in (_FOOTER, _RESET):
+        if code in (FOOTER, RESET):
             if not self.more():
                 raise IndexError
             code = self.data[self.at]
         self.at += 1
         if code < 0x40:
             return code
-        if code < _CACHED:
-            width, high = _WIDE[code]
+        if code < CACHED:
+            width, high = WIDE[code]
             return high + int.from_bytes(self.take(width))
-        if code < _STRUCTS:
-            return self._cached(code - _CACHED)
-        if code < _ARRAYS:
-            return self._struct(code - _STRUCTS)
+        if code < STRUCTS:
+            return self.caches.get(code - CACHED)
+        if code < ARRAYS:
+            return self._struct(code - STRUCTS)
         read = _CODES.get(code)
         if read is None:
             raise FressianError(self.at - 1, f"unknown code 0x{code:02X}")
@@ -303,7 +303,7 @@ class Reader:
 
     def _string(self, code: int) -> str:
         start = self.at - 1
-        raw = self._chunks(code, _STRING, _STRING_CHUNK)
+        raw = self._chunks(code, STRING, STRING_CHUNK)
         try:
             return raw.decode()
         except UnicodeDecodeError:
@@ -323,50 +323,26 @@ class Reader:
     def _closes(self, code: int) -> bool:
         """Whether a list of unknown length ends here; the end of the data ends an open one."""
         if not self.more():
-            if code == _OPEN_LIST:
+            if code == OPEN_LIST:
                 return True
             raise IndexError
-        if self.data[self.at] != _END:
+        if self.data[self.at] != END:
             return False
         self.at += 1
         return True
 
-    # -- caches ----------------------------------------------------------------------------------
+    # -- caches and types ------------------------------------------------------------------------
 
     def _put(self, _: int) -> Any:
-        place = len(self.cache)
-        self.cache.append(_UNFINISHED)
+        place = self.caches.reserve()
         value = self._value()
-        if place >= len(self.cache):
-            self.fail("the caches are emptied within a value that is cached")
-        self.cache[place] = value
-        if type(value) is str and len(value) <= REPEATS:
-            if place < _STRUCTS - _CACHED:
-                self.names[_CACHED + place] = value
-        elif type(value) in (str, list, dict):
-            self.heavy[place] = _weight(self, value)
+        self.caches.put(place, value)
         return value
-
-    def _cached(self, place: int) -> Any:
-        if place >= len(self.cache):
-            self.fail(f"there is no cached value {place}")
-        value = self.cache[place]
-        if value is _UNFINISHED:
-            self.fail(f"the cached value {place} contains itself")
-        if place in self.heavy:
-            self.spend(self.heavy[place])
-        return value
-
-    def _reset(self) -> None:
-        self.cache.clear()
-        self.names.clear()
-        self.heavy.clear()
-        self.structs.clear()
 
     def _footer(self) -> None:
         """Magic, length and checksum of what came before; the caches begin anew behind it."""
         start = self.at
-        if (footer := self.data[start : start + 12])[:4] != bytes([_FOOTER] * 4):
+        if (footer := self.data[start : start + 12])[:4] != bytes([FOOTER] * 4):
             raise FressianError(start, "a footer that does not begin as one")
         if len(footer) < 12:
             raise _torn(start)
@@ -377,52 +353,26 @@ class Reader:
         if checksum != adler32(self.data[self.begun : start + 8]):
             raise FressianError(start, "the footer's checksum is another")
         self.at = self.begun = start + 12
-        self._reset()
-
-    # -- tagged values ---------------------------------------------------------------------------
+        self.caches.reset()
 
     def _struct_type(self, _: int) -> Any:
         start = self.at
         tag = self._value()
         if type(tag) is not str:
             raise FressianError(start, f"{_shown(tag)} is no tag")
-        self.structs.append((self.handlers.get(tag, unknown), self.count()))
-        return self._struct(len(self.structs) - 1)
+        self.caches.define(self.handlers.get(tag, unknown), self.count())
+        return self._struct(-1)
 
     def _struct(self, place: int) -> Any:
-        if place >= len(self.structs):
-            self.fail(f"there is no type {place}")
-        read, count = self.structs[place]
+        read, count = self.caches.type(place)
         self._descend()
         value = read(self, count)
         self.depth -= 1
         return value
 
 
-_WIDE = {
-    code: (width, (code - zero) << 8 * width)
-    for width, first, zero, end in (
-        (1, 0x40, 0x50, 0x60), (2, 0x60, 0x68, 0x70), (3, 0x70, 0x72, 0x74),
-        (4, 0x74, 0x76, 0x78), (5, 0x78, 0x7A, 0x7C), (6, 0x7C, 0x7E, 0x80),
-    )
-    for code in range(first, end)
-}  # fmt: skip
-"""By the code of an integer: how many bytes are beside it, and what the code itself adds."""
-
-
 def _torn(start: int) -> FressianError:
     return FressianError(start, "the data end before this is complete", torn=True)
-
-
-def _weight(reader: Reader, value: Any) -> int:
-    """What a value spells, in characters about; finding out is paid for as it goes."""
-    size = len(value) if type(value) is str else 1
-    reader.spend(size)
-    if type(value) is list:
-        size += sum(_weight(reader, item) for item in value)
-    elif type(value) is dict:
-        size += sum(len(key) + _weight(reader, item) for key, item in value.items())
-    return size
 
 
 def _shown(value: Any) -> str:
@@ -430,36 +380,28 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else text[:40] + "…"
 
 
-_TAGS = {
-    0xB0: "long[]", 0xB1: "double[]", 0xB2: "boolean[]", 0xB3: "int[]", 0xB4: "float[]",
-    0xB5: "Object[]", 0xC0: "map", 0xC1: "set", 0xC3: "uuid", 0xC4: "regex", 0xC5: "uri",
-    0xC6: "bigint", 0xC7: "bigdec", 0xC8: "inst", 0xC9: "sym", _KEY: "key",
-}  # fmt: skip
-"""Those that have a code of their own."""
-
-
 def _tagged(tag: str) -> Callable[[Reader, int], Any]:
     return lambda reader, _: reader.handlers[tag](reader, 1)
 
 
 _CODES: Final[dict[int, Callable[[Reader, int], Any]]] = {
-    **{code: _tagged(tag) for code, tag in _TAGS.items()},
-    _GET: lambda reader, _: reader._cached(reader.count()),
-    _PUT: Reader._put,
+    **{code: _tagged(tag) for code, tag in TAGS.items()},
+    GET: lambda reader, _: reader.caches.get(reader.count()),
+    PUT: Reader._put,
     **dict.fromkeys(
-        range(_BYTES, _BYTES_LONG + 1),
-        lambda reader, code: b64encode(reader._chunks(code, _BYTES, _BYTES_CHUNK)).decode(),
+        range(BYTES, BYTES_LONG + 1),
+        lambda reader, code: b64encode(reader._chunks(code, BYTES, BYTES_CHUNK)).decode(),
     ),
-    **dict.fromkeys(range(_STRING, _STRING_LONG + 1), Reader._string),
-    **dict.fromkeys(range(_LIST, _LIST_LONG), lambda reader, code: reader.items(code - _LIST)),
-    _LIST_LONG: lambda reader, _: reader.many(reader.count()),
-    _CLOSED_LIST: Reader._uncounted,
-    _OPEN_LIST: Reader._uncounted,
-    _STRUCT_TYPE: Reader._struct_type,
-    _STRUCT: lambda reader, _: reader._struct(reader.count()),
+    **dict.fromkeys(range(STRING, STRING_LONG + 1), Reader._string),
+    **dict.fromkeys(range(LIST, LIST_LONG), lambda reader, code: reader.items(code - LIST)),
+    LIST_LONG: lambda reader, _: reader.many(reader.count()),
+    CLOSED_LIST: Reader._uncounted,
+    OPEN_LIST: Reader._uncounted,
+    STRUCT_TYPE: Reader._struct_type,
+    STRUCT: lambda reader, _: reader._struct(reader.count()),
     0xF5: lambda reader, _: True,
     0xF6: lambda reader, _: False,
-    _NULL: lambda reader, _: None,
+    NULL: lambda reader, _: None,
     0xFF: lambda reader, _: -1,
     0xF8: lambda reader, _: int.from_bytes(reader.take(8), signed=True),
     0xF9: lambda reader, _: finite(single(reader.take(4))),

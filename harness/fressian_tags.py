@@ -74,6 +74,14 @@ def _set(reader: Reader, _: int) -> list[Any]:
     return reader.sequence()
 
 
+def _hash_set(reader: Reader, count: int) -> list[Any]:
+    """A list, or null where it is empty; of old, its elements one by one."""
+    parts = reader.items(count)
+    if count != 1:
+        return parts
+    return [] if parts[0] is None else parts[0] if type(parts[0]) is list else parts
+
+
 def _record(reader: Reader, _: int) -> Any:
     """The class' name, and a map."""
     return reader.items(2)[1]
@@ -139,7 +147,7 @@ def single(raw: bytes) -> float:
 
 HANDLERS: Final[dict[str, Handler]] = {
     "key": _named, "sym": _named, "map": _map, "set": _set, "record": _record, "char": _char,
-    "persistent-hash-set": _set, "persistent-sorted-set": _set,
+    "persistent-hash-set": _hash_set, "persistent-sorted-set": _hash_set,
     "ratio": _ratio, "bigint": _bigint, "bigdec": _bigdec, "uuid": _uuid, "inst": _inst,
     "regex": unknown, "uri": unknown,
     **dict.fromkeys(("long[]", "double[]", "boolean[]", "int[]", "float[]", "Object[]"), _array),

@@ -29,6 +29,7 @@ from harness.decode import BATCH_EVENTS, Decoder
 from harness.errors import HistoryError
 from harness.events import Events
 from harness.fressian import FressianError, Reader
+from harness.fressian_codes import NULL
 from harness.jepsen_blocks import (
     BIG_VECTOR,
     FIRST,
@@ -45,7 +46,6 @@ from harness.lines import plain_line
 from harness.memory import keep_freed, uncollected
 from harness.stretch import Malformed
 
-NULL: Final = b"\xf7"
 REFERENCE: Final = "block-ref"
 
 
@@ -184,7 +184,7 @@ class _Stored:
         if block.kind not in (FRESSIAN, STREAM):
             raise BlockError(block.offset, "the history is not in this kind of block")
         data = self.blocks.data(block)
-        if block.kind == FRESSIAN and data[:1] == NULL:
+        if block.kind == FRESSIAN and data[:1] == bytes([NULL]):
             self.is_begun = False  # the run did not come to its first chunk
             return None
         reader = Reader(data, _HANDLERS)
@@ -265,7 +265,7 @@ def _multiset(reader: Reader, _: int) -> list[Any]:
     for element, times in reader.pairs():
         if type(times) is not int or times < 0:
             reader.fail("an element is in a multiset how often?")
-        reader.spend(times)
+        reader.caches.spend(times)
         found += [element] * times
     return found
 

@@ -51,6 +51,8 @@ DATA = [
     "harness.edn_words",
     "harness.foreign",
     "harness.fressian",
+    "harness.fressian_caches",
+    "harness.fressian_codes",
     "harness.fressian_tags",
     "harness.gaps",
     "harness.jepsen_blocks",

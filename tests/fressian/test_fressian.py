@@ -124,6 +124,14 @@ def test_any_integer_is_read_back_wherever_it_stands(number: int, in_list: bool)
     assert read(b"\xe5" + data if in_list else data) == ([[number]] if in_list else [number])
 
 
+@pytest.mark.parametrize(
+    ("parts", "elements"),
+    [([[1, 2]], [1, 2]), ([None], []), ([], []), ([1, 2, 3], [1, 2, 3]), (["one"], ["one"])],
+)
+def test_sets_of_old_versions_of_jepsen_are_sets(parts: list[Any], elements: list[Any]) -> None:
+    assert read(bytes(Writer().struct("persistent-hash-set", *parts).out)) == [elements]
+
+
 # -- what is none ---------------------------------------------------------------------------------
 
 
