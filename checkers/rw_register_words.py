@@ -42,15 +42,14 @@ class Words(txn_words.Words):
             return self._wr(source, target)
         assert kind in (WW, RW)
         before, rule, after = _ordered(self.v, source, kind, target)
-        value, key = self.value(before), self.key(before)
+        value, key, later = self.value(before), self.key(before), self.value(after)
+        first, second = self.name(source), f"{self.name(target)} wrote"
         if kind == WW:
-            one = f"{self.name(source)} wrote {value} to {key}{self.took(source)}, and "
-            one += f"{self.name(target)} wrote {self.value(after)} over it{self.took(target)}"
+            one = f"{first} wrote {value} to {key}{self.took(source)}, and {second} {later} over it"
         else:
-            one = (
-                f"{self.name(source)} read {value} of {key}{self.writer(before)}, and not yet the "
-            )
-            one += f"{self.value(after)} that {self.name(target)} wrote over it{self.took(target)}"
+            one = f"{first} read {value} of {key}{self.writer(before)}, and not yet the {later} "
+            one += f"that {second} over it"
+        one += self.took(target)
         said, shown = self.rule(before, rule, after)
         met = [(source, before), (target, after), *self._writes(before), *shown]
         met += self._proofs(source) + self._proofs(target)
