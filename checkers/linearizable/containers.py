@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,9 @@ import numpy as np
 
 from checkers.linearizable import values as columns
 from checkers.linearizable.argue import witness, words
+from checkers.linearizable.doubts import Short
 from checkers.linearizable.held import Strays, Values
+from checkers.linearizable.values import Ints
 from harness.columns import NULL
 from harness.history import History
 from harness.verdict import EXAMPLES_MAX, Finding, Verdict
@@ -18,8 +20,8 @@ from harness.verdict import EXAMPLES_MAX, Finding, Verdict
 Span = tuple[int, int]
 """Begin and end of an operation."""
 
-Cases = Mapping[str, tuple[Any, Callable[..., Finding]]]
-"""By anomaly: an array with a row a case, and who argues one, given the numbers in its row."""
+Cases = Mapping[str, Sequence[tuple[Sequence[Any] | Ints, Callable[[Any], Finding]]]]
+"""By anomaly: cases, and who argues one of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,13 @@ class Container:
 
     Attributes:
         thing: what it is. put, take: its operations.
+        over: what cannot be inside when a value comes out.
     """
 
     thing: str
     put: str
     take: str
+    over: str = ""
 
 
 class Arguments:
@@ -43,23 +47,24 @@ class Arguments:
 
     def verdict(self, cases: Cases, stats: Mapping[str, int]) -> Verdict:
         """All cases counted, some argued."""
+        counts = {name: sum(len(some) for some, _ in kinds) for name, kinds in cases.items()}
         return Verdict.of(
             [
-                argue(*np.atleast_1d(case).tolist())
-                for rows, argue in cases.values()
-                for case in rows[:EXAMPLES_MAX]
+                argue(case.tolist() if isinstance(case, np.ndarray | np.integer) else case)
+                for kinds in cases.values()
+                for case, argue in _first(kinds)
             ],
-            counts={name: len(rows) for name, (rows, _) in cases.items() if len(rows)},
+            counts={name: count for name, count in counts.items() if count},
             stats=dict(stats),
         )
 
     def strays(self, found: Strays) -> Cases:
         """The cases that no order explains."""
         return {
-            "duplicate": (found.twice, self.duplicate),
-            "future-read": (found.early, self.future),
-            "phantom": (found.phantoms, self.phantom),
-            "G1a": (found.aborted, self.aborted),
+            "duplicate": [(found.twice, self.duplicate)],
+            "future-read": [(found.early, self.future)],
+            "phantom": [(found.phantoms, self.phantom)],
+            "G1a": [(found.aborted, self.aborted)],
         }
 
     def duplicate(self, value: int) -> Finding:
@@ -137,6 +142,36 @@ class Arguments:
             key=int(empty.key[number]),
         )
 
+    def short(self, lost: Short) -> Finding:
+        """Values that never came out had to be taken, by too few in doubt, or by nobody."""
+        told, kind = self.told, self.kind
+        if not lost.begins and lost.empty:
+            return self.false_empty(lost.empty[0], lost.values)
+        puts, taken = [*map(self.put, lost.values)], [*map(self.got, lost.out)]
+        begun = [max(op[0], self.put(value)[0]) for op, value in zip(taken, lost.out, strict=True)]
+        nothing = [(int(told.empty.begin[n]), int(told.empty.end[n])) for n in lost.empty]
+        doubtful = [(begin, begin) for begin in lost.begins]
+        count = f"{len(doubtful)} {kind.take}{'s' * (len(doubtful) > 1)} in doubt"
+        names = ", ".join(sorted(map(self.value, lost.values)))
+        return self.finding(
+            "skipped",
+            lost.values[0],
+            f"{names} never came out, and only {count} can have taken any of them in time",
+            (
+                *(f"{self.words(put)} ended at op {put[1]}" for put in puts),
+                *(
+                    f"{self.words(op)} came after op {at} and before op {op[1]}, and {kind.over} "
+                    "can have been inside then"
+                    for op, at in zip(taken, begun, strict=True)
+                ),
+                *(f"{self.words(op)} came before op {op[1]}" for op in nothing),
+                *(f"{self.words(op)} began at op {op[0]}" for op in doubtful),
+                f"however, {len(puts)} values had to be out by then, and nobody else can have "
+                "taken any: a contradiction",
+            ),
+            [*puts, *map(self.put, lost.out), *taken, *nothing, *doubtful],
+        )
+
     def held(self, chain: Sequence[int]) -> Iterator[str]:
         """Why the values of a chain followed each other inside: each was put in before the one
         before it was taken. The last one's end is not spoken of."""
@@ -196,3 +231,9 @@ class Arguments:
         """Who did what, and what came of it."""
         call = columns.call(self.history, op[0], self.keyed)
         return f"c{call.process}'s {words(call)}"
+
+
+def _first(kinds: Iterable[tuple[Any, Callable[[Any], Finding]]]) -> list[tuple[Any, Any]]:
+    """The first cases of an anomaly, each with who argues it."""
+    some = [(case, argue) for cases, argue in kinds for case in cases[:EXAMPLES_MAX]]
+    return some[:EXAMPLES_MAX]

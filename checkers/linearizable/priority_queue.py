@@ -28,7 +28,7 @@ free of lesser ones, and insert it at the end of its insert, or just before its 
 sooner. A value then stays longer than its span only while lesser ones are inside for certain, so
 that no moment that was free for a greater one is lost. Equal numbers never stand in each other's
 way. An insert in doubt whose value came out did happen, and has no end; else it is left out. For
-deletes in doubt, see `priority_doubts`.
+deletes in doubt, see `doubts`.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ import numpy as np
 from checkers import linearizable
 from checkers.linearizable import values as columns
 from checkers.linearizable.containers import Arguments, Cases, Container
+from checkers.linearizable.doubts import Doubts, Places, Short, split
 from checkers.linearizable.held import Values
 from checkers.linearizable.models import PriorityQueue
 from checkers.linearizable.priorities import Judged, ranked
-from checkers.linearizable.priority_doubts import Doubts, Short
 from harness.guarantees import Contract
 from harness.history import History
 from harness.verdict import Finding, Verdict
@@ -53,7 +53,7 @@ ANOMALIES = (
     *("duplicate", "future-read", "phantom", "G1a", "nonlinearizable"),
 )
 
-PRIORITY_QUEUE = Container("queue", "insert", "delete-min")
+PRIORITY_QUEUE = Container("queue", "insert", "delete-min", over="nothing less")
 
 
 def check(history: History, contract: Contract) -> Verdict:
@@ -76,8 +76,12 @@ def check(history: History, contract: Contract) -> Verdict:
         unsure = np.setdiff1d(unsure, judged.wrong_keys())
         asked = clear & np.isin(told.key, unsure)
         begun = doubtful.where(np.isin(doubtful.key, unsure))
-        doubts = Doubts(told, rank, len(history), asked, begun)
-        searched, short = np.union1d(unclear, doubts.open), doubts.short
+        places = rank.astype(np.int64)
+        doubts = Doubts(told, Places(places, places), len(history), asked, begun)
+        opened = doubts.open(
+            lambda taken: (Judged(taken, rank, len(history), asked).wrong_keys(), {})
+        )
+        searched, short = np.union1d(unclear, opened), doubts.short
     verdict = _Findings(Arguments(history, told, keyed, PRIORITY_QUEUE), judged, short).verdict()
     if not len(searched):
         return verdict
@@ -94,14 +98,15 @@ class _Findings:
     def verdict(self) -> Verdict:
         judged, told = self.judged, self.argue.told
         over = judged.over_lost
-        skipped = [(value, -1) for value in judged.wrong[over].tolist()]
-        false = [(number, -1) for number in judged.false.tolist()]
-        for number in range(len(self.short)):
-            (false if self._is_empty(number) else skipped).append((-1, number))
+        empty, others, pairs = split(self.short)
         cases: Cases = {
-            "priority-inversion": (judged.wrong[~over], self._inverted),
-            "skipped": (np.array(skipped, np.int64).reshape(-1, 2), self._skipped),
-            "false-empty": (np.array(false, np.int64).reshape(-1, 2), self._false),
+            "priority-inversion": [(judged.wrong[~over], self._inverted)],
+            "skipped": [
+                (judged.wrong[over], self._skipped),
+                (pairs, lambda lost: self._left_inside(lost.values[0], lost.out[0])),
+                (others, self.argue.short),
+            ],
+            "false-empty": [(judged.false, self._false), (empty, self.argue.short)],
             **self.argue.strays(judged.strays),
         }
         stats = {
@@ -111,11 +116,6 @@ class _Findings:
             "empty": len(told.empty),
         }
         return self.argue.verdict(cases, stats)
-
-    def _is_empty(self, short: int) -> bool:
-        """Whether a value was inside that nobody can have taken, and a delete found nothing."""
-        lost = self.short[short]
-        return not len(lost.begins) and len(lost.empty) > 0
 
     def _inverted(self, value: int) -> Finding:
         say, chain = self.argue, self.judged.through(value)
@@ -137,17 +137,11 @@ class _Findings:
             ops,
         )
 
-    def _false(self, number: int, short: int) -> Finding:
-        if short < 0:
-            return self.argue.false_empty(number, self.judged.through_empty(number))
-        lost = self.short[short]
-        return self.argue.false_empty(lost.empty[0], lost.values)
+    def _false(self, number: int) -> Finding:
+        return self.argue.false_empty(number, self.judged.through_empty(number))
 
-    def _skipped(self, value: int, short: int) -> Finding:
-        if short < 0:
-            return self._left_inside(self.judged.lost_below(value), value)
-        lost = self.short[short]
-        return self._short(lost) if lost.begins else self._left_inside(lost.values[0], lost.out[0])
+    def _skipped(self, value: int) -> Finding:
+        return self._left_inside(self.judged.lost_below(value), value)
 
     def _left_inside(self, lost: int, value: int) -> Finding:
         """A value came out, and a lesser one that was inside already never did."""
@@ -166,31 +160,4 @@ class _Findings:
                 f"{say.value(lost)}: a contradiction",
             ),
             [put, later, out],
-        )
-
-    def _short(self, lost: Short) -> Finding:
-        """Values that never came out had to be taken, by too few in doubt."""
-        say, empty = self.argue, self.argue.told.empty
-        puts, taken = [*map(say.put, lost.values)], [*map(say.got, lost.out)]
-        taken += [(int(empty.begin[number]), int(empty.end[number])) for number in lost.empty]
-        begun = [*map(self.judged.begin, lost.out), *(op[0] for op in taken[len(lost.out) :])]
-        doubtful = [(begin, begin) for begin in lost.begins]
-        count = f"{len(doubtful)} delete{'s' * (len(doubtful) > 1)} in doubt"
-        names = ", ".join(sorted(map(say.value, lost.values)))
-        return say.finding(
-            "skipped",
-            lost.values[0],
-            f"{names} never came out, and only {count} can have taken any of them in time",
-            (
-                *(f"{say.words(put)} ended at op {put[1]}" for put in puts),
-                *(
-                    f"{say.words(op)} came after op {at} and before op {op[1]}, and nothing "
-                    "less can have been inside then"
-                    for op, at in zip(taken, begun, strict=True)
-                ),
-                *(f"{say.words(op)} began at op {op[0]}" for op in doubtful),
-                f"however, {len(puts)} values had to be out by then, and nobody else can have "
-                "taken any: a contradiction",
-            ),
-            [*puts, *map(say.put, lost.out), *taken, *doubtful],
         )

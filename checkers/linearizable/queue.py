@@ -169,9 +169,9 @@ class _Findings:
         never = told.taker[self.overtaken] < 0
         pairs = np.stack([self.overtaken, self.overtaking], axis=1)
         cases: Cases = {
-            "reordered": (pairs[~never], self._reordered),
-            "skipped": (pairs[never], self._skipped),
-            "false-empty": (self.false, self._false),
+            "reordered": [(pairs[~never], self._reordered)],
+            "skipped": [(pairs[never], self._skipped)],
+            "false-empty": [(self.false, self._false)],
             **self.argue.strays(self.strays),
         }
         stats = {
@@ -182,8 +182,8 @@ class _Findings:
         }
         return self.argue.verdict(cases, stats)
 
-    def _reordered(self, first: int, second: int) -> Finding:
-        say = self.argue
+    def _reordered(self, pair: tuple[int, int]) -> Finding:
+        say, (first, second) = self.argue, pair
         a, b = say.put(first), say.put(second)
         out_a, out_b = say.got(first), say.got(second)
         return say.finding(
@@ -198,8 +198,8 @@ class _Findings:
             [a, b, out_a, out_b],
         )
 
-    def _skipped(self, first: int, second: int) -> Finding:
-        say = self.argue
+    def _skipped(self, pair: tuple[int, int]) -> Finding:
+        say, (first, second) = self.argue, pair
         a, b, out = say.put(first), say.put(second), say.got(second)
         return say.finding(
             "skipped",

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from checkers import linearizable, list_append, rw_register
-from checkers.linearizable import counter, models, priority_queue, queue, register, sets
+from checkers.linearizable import counter, models, priority_queue, queue, register, sets, stack
 from checkers.linearizable.models import Model
 from checkers.list_append_versions import Versions
 from checkers.rw_register_versions import LINEARIZABLE, SEQUENTIAL, WFR, Registers
@@ -36,6 +36,8 @@ from tests.checkers.test_queue import Anything, Nearly
 from tests.checkers.test_register import Writes
 from tests.checkers.test_rw_register_oracle import spoiled as misread
 from tests.checkers.test_sets import Adds
+from tests.checkers.test_stack import Anything as Stacked
+from tests.checkers.test_stack import Nearly as NearlyStacked
 from tests.checkers.witnesses import STRICT
 
 ORDERS = ("realtime", "process", "")
@@ -152,6 +154,8 @@ SUBJECTS: dict[str, Subject] = {
     "queue-unordered": of_object(Anything, models.Unordered(), queue.check, "unordered"),
     "priorities": of_object(Priorities, models.PriorityQueue(), priority_queue.check),
     "priorities-nearly": of_object(NearlyPriorities, models.PriorityQueue(), priority_queue.check),
+    "stack": of_object(Stacked, models.Stack(), stack.check),
+    "stack-nearly": of_object(NearlyStacked, models.Stack(), stack.check),
     "counter": of_object(Counts, models.Counter(), counter.check),
     **{
         f"search-{type(model).__name__.lower()}": searched(model, asks)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from checkers.linearizable import counter, priority_queue, queue, register, sets
+from checkers.linearizable import counter, priority_queue, queue, register, sets, stack
 from harness import catalog, cli
 from harness.guarantees import derive
 from harness.history import History
@@ -33,6 +33,7 @@ def test_a_golden_history_has_the_verdict_that_is_written_beside_it(one: Golden)
         ("register", register.ANOMALIES),
         ("queue", queue.ANOMALIES),
         ("priority-queue", priority_queue.ANOMALIES),
+        ("stack", stack.ANOMALIES),
         ("set", sets.ANOMALIES),
         ("counter", counter.ANOMALIES),
     ],

@@ -221,7 +221,7 @@ def test_a_delete_in_doubt_excuses_one_value_only() -> None:
     assert verdict.counts == {"skipped": 1}
     (finding,) = verdict.findings
     assert finding.claim == (
-        "1, 2 never came out, and only 1 delete in doubt can have taken any of them in time"
+        "1, 2 never came out, and only 1 delete-min in doubt can have taken any of them in time"
     )
     assert check(drawn(SHORT + "c3:      |- delete-min --?"), STRICT).outcome is Outcome.VALID
 
