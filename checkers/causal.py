@@ -54,7 +54,7 @@ from checkers.told import Told, judged
 from checkers.txn_cases import Cases
 from harness.guarantees import Contract
 from harness.history import History
-from harness.verdict import Finding, Verdict
+from harness.verdict import EXAMPLES_MAX, Finding, Verdict
 
 ANOMALIES = (
     *("ThinAirRead", "CyclicCO", "WriteCOInitRead", "WriteCORead", "CyclicCF"),
@@ -68,7 +68,7 @@ MODELS: Mapping[str, tuple[str, ...]] = {
 """What each of the models forbids: causal consistency, causal convergence, causal memory."""
 
 
-def check(history: History, contract: Contract) -> Verdict:
+def check(history: History, contract: Contract, examples: int = EXAMPLES_MAX) -> Verdict:
     """Registers are causally consistent: nobody sees an effect and then not its cause."""
     accesses = Accesses.of(history)
     doubts = list(accesses.doubts())
@@ -80,14 +80,15 @@ def check(history: History, contract: Contract) -> Verdict:
             "checker can hold: nothing was judged"
         )
         return Verdict.of(doubts=doubts, stats=stats)
-    verdict = judged(history, _detected, doubts=doubts, stats=stats)
+    verdict = judged(history, detected, doubts=doubts, stats=stats, examples=examples)
     ruled_out = [model for model, names in MODELS.items() if set(names) & set(verdict.counts)]
     if not ruled_out:
         return verdict
     return verdict.with_stats({"not": ruled_out, "note": f"not {', '.join(ruled_out)}"})
 
 
-def _detected(told: Told) -> Mapping[str, Cases]:
+def detected(told: Told) -> Mapping[str, Cases]:
+    """All cases of a history, by anomaly."""
     return _Causality(told).cases()
 
 

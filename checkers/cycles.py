@@ -246,10 +246,35 @@ def _shortcuts(
 
 def components(edges: Edges, nodes: int) -> tuple[Nodes, Bools]:
     """The component of each node, and which edges lie within one."""
+    if len(edges) <= FEW and not _has_circle(edges.source.tolist(), edges.target.tolist()):
+        return np.arange(nodes, dtype=np.int32), np.zeros(len(edges), np.bool_)
     ones = np.ones(len(edges), np.int8)
     matrix = coo_array((ones, (edges.source, edges.target)), shape=(nodes, nodes))
     labels = connected_components(matrix.tocsr(), connection="strong")[1]
     return labels, labels[edges.source] == labels[edges.target]
+
+
+FEW = 64
+"""Edges that a loop looks through before SciPy has made its matrices: so many has a witness, whose
+operations are each tried without."""
+
+
+def _has_circle(source: list[int], target: list[int]) -> bool:
+    """Whether something is left once nodes that nothing leads to are taken away, over and over."""
+    incoming = dict.fromkeys(source, 0)
+    after: dict[int, list[int]] = {node: [] for node in incoming}
+    for one, other in zip(source, target, strict=True):
+        after[one].append(other)
+        if other in incoming:
+            incoming[other] += 1
+    first = [node for node, count in incoming.items() if not count]
+    for node in first:
+        for other in after[node]:
+            if other in incoming:
+                incoming[other] -= 1
+                if not incoming[other]:
+                    first.append(other)
+    return len(first) < len(incoming)
 
 
 class _Search:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import pytest
 
-from checkers.cycles import RW, Edges, others_edges, process_edges, realtime_edges
+from checkers import cycles
+from checkers.cycles import RW, Edges, components, others_edges, process_edges, realtime_edges
 from checkers.list_append import check
 from checkers.txn_cases import STEPS_MAX
 from harness.history import History
@@ -29,6 +31,24 @@ def reached(edges: Edges, start: int, txns: int) -> set[int]:
             seen.add(node)
             stack += [] if node < txns else after.get(node, ())
     return {node for node in seen if node < txns}
+
+
+def test_few_edges_have_the_components_that_many_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, circles = random.Random(4), 0
+    for _ in range(500):
+        nodes = rng.randint(1, 7)
+        count = rng.randint(0, 9)
+        source, target = (np.array(rng.choices(range(nodes), k=count), np.int32) for _ in "st")
+        edges = Edges.of(source, target, RW)
+        few = components(edges, nodes)
+        monkeypatch.setattr(cycles, "FEW", -1)
+        many = components(edges, nodes)
+        monkeypatch.undo()
+        for one, other in zip(few, many, strict=True):
+            assert len(np.unique(one)) == len(np.unique(other))
+        assert np.array_equal(few[1], many[1])
+        circles += bool(few[1].any())
+    assert 100 < circles < 400
 
 
 def test_time_leads_to_all_that_began_after_the_end_and_to_no_other() -> None:
