@@ -30,7 +30,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -350,11 +350,23 @@ def lines(source: Source, notes: list[str], take: Take) -> Iterator[tuple[bytes,
             is_begun = error.offset > 0 and not _TOKEN_ENDS.search(piece, at)
             if not is_last or not (is_begun or error.torn):
                 raise
-            yield spelling.feed(piece[:at]), False
+            yield _before_error(spelling, piece[:at], spelling.feed), False
             notes.append(TORN)
             return
     if spelling.state.open.lacks is not None:
         notes.append(TORN)
+
+
+T = TypeVar("T")
+
+
+def _before_error(spelling: Spelling, text: bytes, read: Callable[[bytes], T]) -> T:
+    """What is read of a text that ends where an error was, which may be in the midst of a token."""
+    while True:
+        try:
+            return read(text)
+        except EdnError as error:
+            text = text[: min(len(text) - 1, error.offset - spelling.offset)]
 
 
 def _with_commas(piece: bytes) -> bytes:
@@ -369,7 +381,8 @@ def place(source: Source, position: int) -> int:
         try:
             starts = list(spelling.starts(piece, is_last=is_last))
         except EdnError as error:  # it stands behind the event
-            starts = list(spelling.starts(piece[: error.offset - spelling.offset]))
+            before = piece[: error.offset - spelling.offset]
+            starts = _before_error(spelling, before, lambda text: list(spelling.starts(text)))
         if position < len(starts):
             return starts[position]
         position -= len(starts)

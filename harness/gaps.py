@@ -26,6 +26,7 @@ from typing import Any
 import msgspec
 
 from harness.columnize import dump
+from harness.lines import CODES
 from harness.op import NEMESIS
 
 KEYED = {"get": "read", "put": "write", "append": "append"}
@@ -100,7 +101,7 @@ class Filler:
         if event.get("f") is None and _is_txn(event.get("value")):
             event["f"] = "txn"
             self._remark("the events have no f: those of micro-operations are taken for txn")
-        if "key" in event and event.get("f") in KEYED:
+        if "key" in event and _text(event.get("f")) in KEYED:
             value = event.get("value")
             absent = value == "" and event["f"] != "append"
             event["value"] = [event.pop("key"), None if absent else value]
@@ -195,7 +196,9 @@ class _Processes:
         self._asked: dict[str, dict[int, bytes]] = defaultdict(dict)  # by f, of whom
 
     def of(self, event: Event, position: int) -> int:
-        f = str(event.get("f"))
+        f = event.get("f")
+        if _text(event.get("type")) not in CODES or not isinstance(f, str):
+            return 0  # it is no event, and who decodes it says why
         key = dump([f, _asked(f, event.get("value"))])
         if event.get("type") == "invoke":
             process = heappop(self._free) if self._free else self._count
@@ -227,7 +230,7 @@ def has_gap(event: Event) -> bool:
     return (
         process is None
         or event.get("f") is None
-        or ("key" in event and event.get("f") in KEYED)
+        or ("key" in event and _text(event.get("f")) in KEYED)
         or (isinstance(process, str) and process != NEMESIS and event.get("type") == "invoke")
     )
 
@@ -235,6 +238,11 @@ def has_gap(event: Event) -> bool:
 def _lacks_invocations(events: list[Event]) -> bool:
     kinds = [event.get("type") for event in events if _is_client(event)]
     return bool(kinds) and "invoke" not in kinds and "ok" in kinds
+
+
+def _text(value: Any) -> str:
+    """A text, or "" for anything else, which may not be looked up."""
+    return value if isinstance(value, str) else ""
 
 
 def _is_client(event: Event) -> bool:
@@ -251,7 +259,7 @@ def _is_txn(value: Any) -> bool:
 
 def _asked(f: Any, value: Any) -> Any:
     """What was asked for, of what was answered: without the results of reads."""
-    if f in READS:
+    if _text(f) in READS:
         is_keyed = isinstance(value, list) and len(value) == 2 and not isinstance(value[0], list)
         return [value[0], None] if is_keyed and isinstance(value[0], str) else None
     if _is_txn(value):

@@ -131,6 +131,15 @@ def test_a_torn_history_is_unknown_or_worse(
     assert len(History.load(path)) == 2
 
 
+def test_a_history_that_ends_within_a_character_is_torn(tmp_path: Path) -> None:
+    path = tmp_path / "history.edn"
+    whole = f"{EVENT}\n{{:é".encode()
+    for data in (whole, whole[:-1], f'{EVENT}\n{{"é'.encode()[:-1]):
+        path.write_bytes(data)
+        history = History.load(path)
+        assert len(history) == 1 and len(history.notes) == 1
+
+
 def test_a_compressed_history_without_its_end_is_read_up_to_there(tmp_path: Path) -> None:
     lines = "".join(
         f"{{:process 0, :type :{kind}, :f :write, :value {value}}}\n"
@@ -176,6 +185,7 @@ EVENT = "{:type :invoke, :f :x, :process 0}"
         ("h.log", "- 0 :invoke :read nil\n- 0 :ok :read [1\nx\n", 2, 15, "is no value"),
         ("h.log", "- 0 :invoke :read nil\nzz :ok\t7\n", 2, 1, "expected PROCESS :TYPE :F VALUE"),
         ("h.log", "- 0 :invoke :read nil\nx\n- 1 :ok :read 3\n", 3, 1, "did not invoke"),
+        ("h.edn", "{:a 1}\n{:type :invoke :f :x}\n{:\ud800 :a", 1, 1, "no 'type'"),
         ("h.edn", "{:type :invoke :f :x :value 1}\n{:type :ok :f :y}", 2, 1, "no open 'y'"),
         ("h.edn", "{:type :ok :f :x}" + "\n" * 9 + "{:type :yes :f :x}", 10, 1, "unknown type"),
     ],
@@ -184,7 +194,7 @@ def test_an_error_names_file_line_column_and_reason(
     tmp_path: Path, name: str, text: str, line: int, column: int, reason: str
 ) -> None:
     path = tmp_path / name
-    path.write_text(text, encoding="utf-8")
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(HistoryError) as error:
         History.load(path)
     found = error.value
@@ -260,6 +270,22 @@ def test_an_answer_of_nobody_belongs_to_the_oldest_invocation_that_asked_for_it(
     assert history.pair.tolist() == [6, 3, 5, 1, -1, 2, 0, -1]
     # Process 0 is in doubt, 1 was free when 4 asked, and 2 when 7 did.
     assert [op.process for op in history] == [0, 1, 2, 1, 1, 2, 0, 2]
+
+
+@pytest.mark.parametrize("name", ["type", "f", "process", "value", "key", "time", "index", "node"])
+@pytest.mark.parametrize("value", [None, [], {}, [[1]], 1.5, True, "", -1, 2**70, "\x00"])
+@pytest.mark.parametrize("others", [{}, {"process": 0}, {"f": "get", "key": "k"}])
+def test_odd_values_where_names_are_expected_are_refused_or_read(
+    tmp_path: Path, name: str, value: Any, others: dict[str, Any]
+) -> None:
+    for kinds in (["invoke", "ok"], ["ok", "fail"]):
+        events = [{"type": kind, "f": "read", **others, name: value} for kind in kinds]
+        path = tmp_path / "h.json"
+        path.write_text(json.dumps(events), encoding="utf-8")
+        try:
+            History.load(path)._check()
+        except HistoryError as error:
+            assert error.line == 1 and error.column
 
 
 def test_clients_by_name_are_clients(tmp_path: Path) -> None:
