@@ -18,7 +18,8 @@ Anomalies:
     phantom             an element was read that nobody had appended
 
 Which of them are forbidden depends on `-o consistency-model=M` (strict-serializable unless told
-otherwise; see `harness.consistency`); the statistics `not` and `also-not` are the weakest models
+otherwise; several as `M1,M2`; see `harness.consistency`), and `-o anomalies=A1,A2` forbids these
+besides; the statistics `not` and `also-not` are the weakest models
 that the history rules out, and all stronger ones.
 
 A transaction of unknown outcome took place if somebody read what it appended; else it says nothing.

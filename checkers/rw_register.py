@@ -17,7 +17,8 @@ How two versions of a key follow each other is seen only where a transaction tou
 follows from what is promised of each key: `-o wfr-keys=false` if not even that a transaction's
 writes follow what it read of the same key; `-o sequential-keys=true` if every process meets its
 versions in order; `-o linearizable-keys=true` if all do in real time. See
-`checkers.rw_register_versions`. `-o consistency-model=M` says what is forbidden.
+`checkers.rw_register_versions`. `-o consistency-model=M` says what is forbidden, `-o anomalies=A`
+what is besides.
 
 A write of unknown outcome took place if somebody read it. A key whose order contradicts itself is
 told, and gives no order.

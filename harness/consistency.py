@@ -106,10 +106,26 @@ ANOMALIES = tuple(dict.fromkeys(name for own in OWN.values() for name in own))
 """All that some model forbids."""
 
 
-def find(name: str) -> str | None:
-    """The model of this name, Adya's or ours; None if there is none."""
-    name = ALIASES.get(name, name)
-    return name if name in WEAKER else None
+GROUPS: Mapping[str, tuple[str, ...]] = {"G1": ("G1a", "G1b", "G1c")}
+"""Adya's names for several of them."""
+
+
+def find(names: str) -> str | None:
+    """The model of this name, Adya's or ours, or several that are divided by commas; None if there
+    is none.
+
+    >>> find("PL-2,strong-snapshot-isolation"), find("PL-7")
+    ('read-committed,strong-snapshot-isolation', None)
+    """
+    found = [ALIASES.get(name, name) for name in names.split(",")]
+    return ",".join(found) if all(name in WEAKER for name in found) else None
+
+
+def anomalies(names: str) -> tuple[str, ...] | None:
+    """The anomalies of these names, which are divided by commas; None if there is no such one."""
+    given = names.split(",") if names else []
+    found = [each for name in given for each in GROUPS.get(name, (name,))]
+    return tuple(found) if all(name in ANOMALIES for name in found) else None
 
 
 @cache
@@ -119,9 +135,10 @@ def implied(model: str) -> frozenset[str]:
 
 
 @cache
-def forbidden(model: str) -> frozenset[str]:
-    """The anomalies that a history under the model never shows."""
-    return frozenset(name for weaker in implied(model) for name in OWN.get(weaker, ()))
+def forbidden(models: str) -> frozenset[str]:
+    """The anomalies that a history under the model, or under all of several, never shows."""
+    every = frozenset[str]().union(*map(implied, models.split(",")))
+    return frozenset(name for weaker in every for name in OWN.get(weaker, ()))
 
 
 def excluded(anomalies: Iterable[str]) -> tuple[list[str], list[str]]:

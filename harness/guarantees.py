@@ -216,6 +216,8 @@ class Contract:
         model = self.promises.get("consistency-model")
         for name in consistency.forbidden(model) if model else ():
             rules.setdefault(name, {"here": "forbidden", "because": f"{model} forbids it"})
+        for name in consistency.anomalies(self.promises.get("anomalies") or "") or ():
+            rules.setdefault(name, {"here": "forbidden", "because": "anomalies: it is named"})
         if (limit_s := self.promises.get("recovery")) is not None:
             because = f"recovery: whoever asks is served within {limit_s:g} s of the last healing"
             rules.setdefault("slow-recovery", {"here": "forbidden", "because": because})
@@ -360,6 +362,14 @@ def _model(name: str, value: Any) -> str:
     return model
 
 
+def _anomalies(name: str, value: Any) -> str:
+    found = consistency.anomalies(str(value))
+    if found is None:
+        known = ", ".join((*consistency.ANOMALIES, *consistency.GROUPS))
+        raise UsageError(f"{name}={value}: expected some of {known}, divided by commas")
+    return ",".join(found)
+
+
 PROMISES: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
     "log": {
         "acks": _choice("0", "1", "all"),
@@ -373,9 +383,10 @@ PROMISES: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
         "isolation": _choice("read_uncommitted", "read_committed"),
         "disk": _choice("real", "volatile"),
     },
-    "append": {"consistency-model": _model},
+    "append": {"consistency-model": _model, "anomalies": _anomalies},
     "wr": {
         "consistency-model": _model,
+        "anomalies": _anomalies,
         "linearizable-keys": _flag,
         "sequential-keys": _flag,
         "wfr-keys": _flag,

@@ -185,7 +185,7 @@ def licences(promises: Mapping[str, Any]) -> Iterator[Licence]:
         unsettled=True,
     )
     if promises.get("consistency-model") is not None:
-        yield _weak_isolation(promises["consistency-model"])
+        yield _weak_isolation(promises["consistency-model"], promises.get("anomalies") or "")
     if promises.get("fenced") is True:
         why = "who holds a lock is decided by tokens, where its resource is asked"
         legal = ("mutex-overlap",)
@@ -215,8 +215,9 @@ def licences(promises: Mapping[str, Any]) -> Iterator[Licence]:
     )
 
 
-def _weak_isolation(model: str) -> Licence:
-    legal = set(consistency.ANOMALIES) - consistency.forbidden(model)
+def _weak_isolation(model: str, besides: str) -> Licence:
+    wrong = consistency.forbidden(model).union(consistency.anomalies(besides) or ())
+    legal = set(consistency.ANOMALIES) - wrong
     return Licence(
         "by definition",
         tuple(name for name in consistency.ANOMALIES if name in legal),
