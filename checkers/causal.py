@@ -235,23 +235,15 @@ class _Causality:
         argument = Argument(words, [node for node, _ in circle])
         for (node, why), (after, _) in pairwise([*circle, circle[0]]):
             if why == OTHER:
-                self._resolved(argument, node, reader[node, after], after)
+                read = reader[node, after]
+                known = order.way(node, read)
+                assert known is not None
+                steps = [argument.why(*step, second) for step, (second, _) in pairwise(known)]
+                argument.resolved(node, after, read, steps)
             else:
                 argument.step(node, why, after)
         claim = f"concurrent writes were resolved in no one order, {words.value(write)} among them"
         return words.circle("CyclicCF", claim, write, argument)
-
-    def _resolved(self, argument: Argument, one: int, read: int, other: int) -> None:
-        """Tell why all must resolve one write to come before another that is concurrent."""
-        known = self.order.way(one, read)
-        assert known is not None
-        steps = [argument.why(first, why, second) for (first, why), (second, _) in pairwise(known)]
-        first, reader, second = argument.name(one), argument.name(read), argument.name(other)
-        why = (
-            f"{reader} knew {first} ({'; '.join(steps)}) and all the same read "
-            f"{self.words.value(read)}, which {second} wrote over it"
-        )
-        argument.resolved(one, other, read, why)
 
     # -- links -------------------------------------------------------------------------------------
 

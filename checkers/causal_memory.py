@@ -25,7 +25,7 @@ import numpy as np
 
 from checkers.accesses import INITIAL
 from checkers.causal_order import OTHER, Order, Way
-from checkers.causal_words import Words
+from checkers.causal_words import Argument, Words
 from checkers.cycles import Edges, components
 from checkers.knowns import Knowns
 from checkers.linearizable.values import Ints
@@ -249,6 +249,19 @@ class _Argument:
             f"before {words.of(other)}"
         )
 
+    def known(self, circle: Argument, one: int, other: int) -> Iterator[str]:
+        """Why a write was known when the session read another one, in the words of a circle."""
+        number, read = self.session.edges[one, other]
+        way = self.way(one, read, number)
+        assert way is not None, "what was seen in a round follows from those before it"
+        for (first, why), (second, _) in pairwise(way):
+            if why != OTHER:
+                yield circle.why(first, why, second)
+                continue
+            yield from self.known(circle, first, second)
+            by = circle.name(self.session.edges[first, second][1])
+            yield f"so that {by} puts {circle.name(first)} before {circle.name(second)}"
+
 
 def _initial(session: Session, read: int) -> Finding:
     order, words = session.memory.order, session.memory.words
@@ -271,10 +284,13 @@ def _circle(session: Session, write: int) -> Finding:
     firsts = [one for one, other in session.edges if other == write]
     ways = ((way, one) for one in firsts if (way := argument.way(write, one)) is not None)
     way, last = min(ways, key=lambda found: len(found[0]))
-    argument.tell(way)
-    argument.edge(last, write)
-    because = argument.because
-    because[-1] = f"however, {because[-1]}, and so before itself: a contradiction"
+    circle = Argument(words, [node for node, _ in way])
+    for (one, why), (other, _) in pairwise([*way[:-1], (last, OTHER), (write, OTHER)]):
+        if why == OTHER:
+            _, read = session.edges[one, other]
+            circle.resolved(one, other, read, argument.known(circle, one, other))
+        else:
+            circle.step(one, why, other)
     who = words.who(int(session.reads[0]))
     claim = f"no order of writes explains what {who} read, {words.value(write)} among it"
-    return words.finding("CyclicHB", claim, because, write, argument.ops)
+    return words.circle("CyclicHB", claim, write, circle)

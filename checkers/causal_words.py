@@ -99,8 +99,14 @@ class Argument:
             one, why, other, self.why(one, why, other), () if why == SESSION else (one, other)
         )
 
-    def resolved(self, one: int, other: int, read: int, why: str) -> None:
-        """The next step: two concurrent writes that a read puts in this order."""
+    def resolved(self, one: int, other: int, read: int, known: Iterable[str]) -> None:
+        """The next step: two writes that a read puts in this order, since it knew the one by then
+        (sentences say how) and has the value of the other."""
+        first, reader, second = self.name(one), self.name(read), self.name(other)
+        why = (
+            f"{reader} knew {first} ({'; '.join(dict.fromkeys(known))}) and all the same read "
+            f"{self.words.value(read)}, which {second} wrote over it"
+        )
         self._add(one, OTHER, other, why, (one, other, read))
 
     def _add(self, one: int, why: int, other: int, said: str, shown: Iterable[int]) -> None:
