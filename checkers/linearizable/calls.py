@@ -68,9 +68,43 @@ def _is_pair(value: Any) -> bool:
 
 def objects(history: History, model: Model, keys: set[Any] | None = None) -> Objects:
     """The calls of all objects, or of those with these keys. Cost: about 5 µs a call."""
+    return _objects(history, model, begins(history, model), are_keyed(history, model), keys)
+
+
+def parts(history: History, model: Model) -> Iterator[Objects]:
+    """The calls of all objects, some objects at a time, so that they need not stand in memory
+    together. Objects come in the order of their first operations.
+
+    Blind to: keys that only completions tell; then all objects come at once.
+    """
+    at, keyed, values = begins(history, model), are_keyed(history, model), history.values
+    if not keyed or (values.shape[at] != PAIR).any():
+        yield _objects(history, model, at, keyed)
+        return
+    key = values.pair[values.row[at], 0]
+    _, first, number = np.unique(key, return_index=True, return_inverse=True)
+    first = first[number]  # of each operation, where its object's first one stands
+    order = np.argsort(first, kind="stable")
+    begun = np.flatnonzero(np.diff(first[order], prepend=-1))
+    part = begun // PART
+    cuts = begun[np.flatnonzero(np.diff(part)) + 1]
+    for some in np.split(at[order], cuts):
+        yield _objects(history, model, some, keyed)
+
+
+PART = 20_000
+"""Operations of objects that come together, if none has more by itself."""
+
+
+def _objects(
+    history: History,
+    model: Model,
+    at: NDArray[np.int64],
+    keyed: bool,
+    keys: set[Any] | None = None,
+) -> Objects:
     found = Objects()
-    keyed = are_keyed(history, model)
-    for begin in begins(history, model).tolist():
+    for begin in at.tolist():
         asked = frozen(history.values.get(begin))
         end = int(history.pair[begin])
         told = UNKNOWN

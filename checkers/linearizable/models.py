@@ -86,9 +86,10 @@ class Model(Protocol):
 
 def frozen(value: Any) -> Any:
     """The same JSON value, hashable: lists are tuples, objects sorted tuples of pairs."""
-    if isinstance(value, list | tuple):
-        return tuple(map(frozen, value))
-    if isinstance(value, dict):
+    kind = type(value)
+    if kind is list or kind is tuple:
+        return tuple([one if type(one) is int else frozen(one) for one in value])
+    if kind is dict:
         return tuple(sorted((key, frozen(inner)) for key, inner in value.items()))
     return value
 

@@ -32,7 +32,7 @@ from typing import Any
 
 from checkers import linearizable
 from checkers.linearizable.argue import Argued, words
-from checkers.linearizable.calls import failed, objects
+from checkers.linearizable.calls import Objects, failed, parts
 from checkers.linearizable.models import Set
 from checkers.linearizable.search import NEVER, Call
 from harness.guarantees import Contract
@@ -48,17 +48,18 @@ ANOMALIES = (
 def check(history: History, contract: Contract) -> Verdict:
     """Every read and add that came too late, key by key."""
     model = Set()
-    found = objects(history, model)
     refused = failed(history, model)
-    findings = Argued(history)
+    findings, illegible = Argued(history), Objects()
     searched = set()
-    for key, calls in found.calls.items():
-        adds = [call for call in calls if call.f == "add"]
-        if len({call.asked for call in adds}) < len(adds):
-            searched.add(key)
-        else:
-            _One(findings, key, calls, refused.get(key, ())).judge()
-    verdict = findings.verdict(list(found.doubts()))
+    for found in parts(history, model):
+        illegible.illegible += found.illegible
+        for key, calls in found.calls.items():
+            adds = [call for call in calls if call.f == "add"]
+            if len({call.asked for call in adds}) < len(adds):
+                searched.add(key)
+            else:
+                _One(findings, key, calls, refused.get(key, ())).judge()
+    verdict = findings.verdict(list(illegible.doubts()))
     if not searched:
         return verdict
     rest = linearizable.judge(history, model, keys=searched, budget=linearizable.budget(contract))

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from checkers.linearizable import sets
-from checkers.linearizable.calls import objects
+from checkers.linearizable.calls import objects, parts
 from checkers.linearizable.models import Set
 from checkers.linearizable.search import search
+from harness.bench.objects import sets as drawn_sets
+from harness.bench.objects import timed
 from harness.history import History
 from harness.timeline import parse
 from harness.verdict import Outcome
@@ -137,3 +139,25 @@ def test_a_value_that_was_added_twice_is_left_to_the_search() -> None:
     c1:                             |- read -> [] --|
     """
     assert sets.check(drawn(text), STRICT).counts == {"nonlinearizable": 1}
+
+
+@pytest.mark.parametrize("part", [1, 7, 1000])
+def test_objects_come_in_parts_and_none_is_torn(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("checkers.linearizable.calls.PART", part)
+    history = History.of(timed(drawn_sets(), 300, clients=5, doubtful=0.1))
+    whole = objects(history, Set())
+    some = list(parts(history, Set()))
+    assert (len(some) > 1) == (part < 1000)
+    assert [(key, calls) for one in some for key, calls in one.calls.items()] == list(
+        whole.calls.items()
+    )
+
+
+def test_keys_that_only_completions_tell_come_at_once() -> None:
+    text = """
+    c0: |- add [1,2] --|  |- add [2,2] --|
+    c1:                                    |- read -> [1,[2]] --|  |- read -> [2,[3]] --|
+    """
+    history = drawn(text)
+    assert len(list(parts(history, Set()))) == 1
+    assert sets.check(history, STRICT).outcome is Outcome.INVALID
