@@ -88,11 +88,12 @@ class Step:
         """The kind, and the key if there is one.
 
         >>> Step(0, 1, "rw", "", key="x", mops=((0, 0),)).label, Step(0, 1, "process", "").label
-        ('rw("x")', 'process')
+        ('rw(x)', 'process')
         """
         if not self.mops or self.key is None:
             return self.kind
-        key = json.dumps(self.key, ensure_ascii=False, default=str)
+        named = isinstance(self.key, str) and self.key.isidentifier()
+        key = self.key if named else json.dumps(self.key, ensure_ascii=False, default=str)
         cut = f"{key[: KEY_CHARS_MAX - 1]}…" if len(key) > KEY_CHARS_MAX else key
         return f"{self.kind}({cut})"
 
