@@ -112,7 +112,7 @@ class Blocks:
         if len(raw) < HEADER or not any(raw):
             return Block(offset, UNKNOWN, self.size - offset, 0, False)
         length, checksum, kind = _HEADER.unpack(raw)
-        if length < HEADER or kind not in KINDS or any(raw[14:]):
+        if length < HEADER or kind not in KINDS:
             raise BlockError(offset, "this is no header of a block")
         return Block(offset, kind, length, checksum, offset + length <= self.size)
 

@@ -98,7 +98,6 @@ class _Stored:
         self.seen = 0  # events so far
         self.is_begun = True  # there is a history, maybe an empty one
         self.used: set[int] = set()  # where blocks of the history begin
-        self.bytes = 0  # in these
         self.notes: list[str] = []
         self.remarks: list[str] = []
 
@@ -175,8 +174,7 @@ class _Stored:
         there is one: it is the last then, and none of its events were read."""
         if not block.whole:
             return block
-        self.bytes += block.length
-        if block.offset in self.used or self.bytes > self.blocks.size:
+        if block.offset in self.used:
             raise BlockError(block.offset, "the history has this block twice")
         self.used.add(block.offset)
         if block.kind == BIG_VECTOR:

@@ -101,7 +101,7 @@ def test_a_file_that_was_made_anew_begins_with_its_index(file: Any, printed: lis
     head = b"JEPSEN" + struct.pack(">IQ", 1, 18)
     data = head + sealed(1, index) + b"".join(sealed(*blocks[number]) for number in order)
     history = load(file(data))
-    assert (len(history), history.notes) == (6, ())
+    assert (len(history), history.notes, history.remarks) == (6, (), ())
     cut = load(file(data[:-40]))
     assert 4 <= len(cut) < 6
     assert "the file is cut short before its history is complete" in cut.notes[0]
@@ -133,6 +133,7 @@ def test_operations_made_by_hand_have_no_index(file: Any) -> None:
     blocks = {2: (STREAM, bytes(writer.out)), 1: (FRESSIAN, reference(2))}
     history = load(file(file_of(blocks, root=1)))
     assert [op.index for op in history] == [0, 1]
+    assert history.remarks[0].startswith("the events have no index")
 
 
 def test_other_indices_than_from_0_on_are_remarked(file: Any) -> None:
@@ -294,7 +295,7 @@ def test_what_is_no_test_of_jepsens_is_refused(data: bytes, reason: str, file: A
     assert reason in refusal(file(data))
 
 
-def test_a_block_that_is_in_many_others_costs_once(file: Any) -> None:
+def test_blocks_within_blocks_are_refused_soon(file: Any) -> None:
     # Blocks within blocks: a file of n bytes could have the square of n bytes of them.
     inner, offsets = ops(0, 0), []
     for _ in range(2000):
