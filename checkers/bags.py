@@ -75,22 +75,31 @@ class Bags:
         self.nulls = int((puts.value == NULL).sum())
         nothing = got.value == NULL
         outs = _joined(got.where(~nothing), drained)
-        every = _joined(puts, failed, outs)
-        member = grouped(dense(every.key)[0], dense(every.value)[0])
-        size = int(member.max()) + 1 if len(member) else 0
-        self.code, self.key = np.zeros(size, np.int64), np.zeros(size, np.int64)
-        self.code[member], self.key[member] = every.value, every.key
+        empties = _joined(got.where(nothing), drains)
+        del got, drained, drains  # which is a quarter of what all this takes
+        member = self._numbered(puts, failed, outs)
         mine, theirs, out = np.split(member, [len(puts), len(puts) + len(failed)])
         self.puts = Moves.of(puts.begin, puts.end, mine, puts.begin)
         self.failed = Moves.of(failed.begin, failed.end, theirs, failed.begin)
         self.outs = Moves.of(outs.begin, outs.end, out, outs.end)
-        self.empty = self._emptied(_joined(got.where(nothing), drains))
-        self._count(size)
+        del puts, failed, outs, member, mine, theirs, out
+        self.empty = self._emptied(empties)
+        self._count()
         self.takers = _by_key(self.found, "dequeue")
         self.drains = _by_key(self.found, "drain")
 
     def __len__(self) -> int:
         return len(self.code)
+
+    def _numbered(self, *several: Ops) -> Ints:
+        """The number of each one's value; fills `code` and `key`."""
+        key = np.concatenate([ops.key for ops in several])
+        value = np.concatenate([ops.value for ops in several])
+        member = grouped(dense(key)[0], dense(value)[0])
+        size = int(member.max()) + 1 if len(member) else 0
+        self.code, self.key = np.zeros(size, np.int64), np.zeros(size, np.int64)
+        self.code[member], self.key[member] = value, key
+        return member
 
     def _emptied(self, nothing: Ops) -> Ints:
         order = np.lexsort((nothing.begin, nothing.key))
@@ -100,7 +109,8 @@ class Bags:
         at = np.searchsorted(key, self.key, "right") - 1
         return np.where((at >= 0) & (key[at] == self.key), begin[at], -1)
 
-    def _count(self, size: int) -> None:
+    def _count(self) -> None:
+        size = len(self)
         ended = self.puts.end < len(self.history)
         in_time = self.puts.end < self.empty[self.puts.member]
         self.put, self.out = self.puts.count(size), self.outs.count(size)

@@ -40,9 +40,12 @@ from checkers.txn_cases import Cases
 from harness.columns import NULL
 from harness.guarantees import Contract
 from harness.history import History
-from harness.verdict import Finding, Verdict
+from harness.verdict import EXAMPLES_MAX, Finding, Verdict
 
 ANOMALIES = ("lost", "duplicate", "phantom", "G1a", "future-read")
+
+TAKERS_MAX = 100
+"""Dequeues in doubt that each loss speaks of; where there are more, only one loss is argued."""
 
 NAMED_MAX = 8
 """Values or operations that a sentence names."""
@@ -62,7 +65,11 @@ def check(history: History, contract: Contract) -> Verdict:
 
     may_lose = contract.promises.get("delivery") == "at-most-once"
     return judged(
-        history, detect, doubts=_doubts(whole, losses, may_lose), stats=_stats(whole, losses)
+        history,
+        detect,
+        doubts=_doubts(whole, losses, may_lose),
+        stats=_stats(whole, losses),
+        examples=EXAMPLES_MAX if losses.most_takers <= TAKERS_MAX else 1,
     )
 
 
@@ -77,6 +84,7 @@ class _Losses:
 
     def __init__(self, bags: Bags) -> None:
         self.bags = bags
+        self._takers: dict[int, list[int]] = {}
         self.lost: list[int] = []
         self.taken: dict[int, list[int]] = {}
         missing = bags.missing
@@ -95,10 +103,17 @@ class _Losses:
             if some < missing[row]:
                 self.lost.append(row)
 
+    @property
+    def most_takers(self) -> int:
+        """Of the queues that lost something, the most dequeues in doubt that one has."""
+        keys = np.unique(self.bags.key[self.lost]).tolist() if self.lost else []
+        return max((len(self.takers(key)) for key in keys), default=0)
+
     def takers(self, key: int) -> list[int]:
         """The dequeues in doubt that may have taken a value of that queue."""
-        mine, anybodys = self.bags.takers.get(key, []), self.bags.takers.get(None, [])
-        return [*mine, *anybodys] if anybodys else mine
+        if key not in self._takers:
+            self._takers[key] = [*self.bags.takers.get(key, ()), *self.bags.takers.get(None, ())]
+        return self._takers[key]
 
 
 def _doubts(bags: Bags, losses: _Losses, may_lose: bool) -> Iterator[str]:
