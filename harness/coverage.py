@@ -30,6 +30,9 @@ from harness.spells import Spell, operations, spells
 READS = frozenset({"poll", "read", "r", "assign", "subscribe", "list-offsets", "offsets-for-times"})
 """Operations that write nothing, in our workloads and Jepsen's."""
 
+TELLING = frozenset({"txn", "dequeue", "drain", "pop", "delete-min", "generate"})
+"""Operations that count as writes, and tell what there was as well."""
+
 MOVERS = frozenset({"kill", "power-off", "pause", "partition"})
 """Faults that should move a leader somewhere in a run; bad links need not."""
 
@@ -134,8 +137,8 @@ def coverage(history: History, reads: frozenset[str] = frozenset()) -> Coverage:
     skipped = _skipped(history)
     system = _system(history)
     acknowledged = {name: len(of.begins) for name, of in times.by_fate.items()}
-    # A transaction counts as a write, and may read as well.
-    acknowledged["looked"] = len(history.select(f="txn", type=Kind.OK)) or acknowledged["read"]
+    telling = history.select(f=TELLING, type=Kind.OK)
+    acknowledged["looked"] = len(telling) or acknowledged["read"]
     nothing = not acknowledged["write"] and not acknowledged["read"]
     warnings = _warnings(faults, skipped, system, acknowledged, _nemesis(history))
     counted = _operations(history, phases)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -147,6 +148,11 @@ def test_leaders_that_never_moved_are_warned_of_where_they_should_have() -> None
     slow = [fault(10, "start-links", {"links": [["n1", "n2"]]}), fault(20, "stop-links")]
     for calm in (cut, slow):
         assert warnings(*sends((9, 12)), *calm, elections=0) == []
+
+
+@pytest.mark.parametrize("f", ["txn", "dequeue", "drain", "pop", "delete-min", "generate"])
+def test_who_takes_something_out_has_looked(f: str) -> None:
+    assert coverage(history(operation(1, 2, 0, f, None, 7))).warnings == []
 
 
 def test_a_run_in_which_nothing_was_acknowledged_says_nothing() -> None:
