@@ -123,6 +123,36 @@ def queues(overtaken: int = -1) -> tuple[Draw, Apply]:
     return draw, apply
 
 
+def drained(operations: int, vanishing: int = -1) -> tuple[Draw, Apply]:
+    """A queue from which any value may come out, and at last all do; after so many operations, one
+    value is gone."""
+    inside: list[int] = []
+    count = 0
+
+    def draw(rng: random.Random, number: int) -> tuple[str, Any]:
+        # So many drains that whatever was under way before them has ended when the last one begins.
+        if number > operations - 20 * CLIENTS:
+            return "drain", None
+        return ("enqueue", number) if rng.random() < 0.5 else ("dequeue", None)
+
+    def apply(f: str, asked: Any) -> Any:
+        nonlocal count
+        count += 1
+        if f == "enqueue":
+            if count != vanishing:
+                inside.append(asked)
+            return asked
+        if f == "dequeue":
+            if count == vanishing and inside:
+                inside.pop()
+            return inside.pop(count % len(inside)) if inside else None
+        out = inside.copy()
+        inside.clear()
+        return out
+
+    return draw, apply
+
+
 def cas_registers() -> tuple[Draw, Apply]:
     """A register as etcd's logs have it: few values, so that nothing tells writes apart."""
     now: list[Any] = [None]

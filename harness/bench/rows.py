@@ -17,6 +17,7 @@ from harness.bench.logs import logs
 from harness.bench.objects import (
     cas_registers,
     counters,
+    drained,
     queues,
     registers,
     sets,
@@ -97,6 +98,12 @@ def _queues(operations: int, *, flaw: bool = False) -> Iterator[Op]:
     return timed(queues(overtaken=flawed), operations, doubtful=0)
 
 
+def _drained(operations: int, *, flaw: bool = False) -> Iterator[Op]:
+    """Without doubts: a drain in doubt excuses whatever is missing."""
+    gone = operations // 3 if flaw else -1
+    return timed(drained(operations, vanishing=gone), operations, doubtful=0)
+
+
 def _sets(operations: int, *, flaw: bool = False) -> Iterator[Op]:
     return timed(sets(lacking=operations // 3 if flaw else -1), operations)
 
@@ -142,6 +149,13 @@ ROWS: tuple[Row, ...] = (
         *("set", partial(_sets, flaw=True), MILLION, None),
         anomalies={"incomparable-reads": 1},
         peer="set",
+    ),
+    Row("sets of 16, their latencies", "set-full", _sets, MILLION, 5.0),
+    Row("queue that is drained", "total-queue", _drained, MILLION, 5.0),
+    Row(
+        "queue that is drained, one value is lost",
+        *("total-queue", partial(_drained, flaw=True), MILLION, 5.0),
+        anomalies={"lost": 1},
     ),
     Row("counter", "counter", _counters, MILLION, 1.5, peer="counter"),
     Row(
