@@ -27,8 +27,9 @@ Of a key with two orders the longest list counts, and lists that contradict it g
 
 A history in which no transaction was seen to depend on another is unknown.
 
-Blind to: predicates (G2 but for G2-item, predicate-read-miss); what was appended to keys that
-    nobody reads; that a transaction of unknown outcome was read and undone all the same.
+Blind to: predicates (G2 but for G2-item, predicate-read-miss); an order that the database itself
+    would tell, since lists tell theirs; what was appended to keys that nobody reads; that a
+    transaction of unknown outcome was read and undone all the same.
 Cost: 1,000,000 transactions in some seconds, linear in the elements that were read.
 Source: Elle (Kingsbury, Alvaro, "Elle: Inferring Isolation Anomalies from Experimental
     Observations", VLDB 2020), from its paper and names; ours are the component search without a

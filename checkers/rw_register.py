@@ -16,17 +16,21 @@ Anomalies:
 How two versions of a key follow each other is seen only where a transaction touches both. More
 follows from what is promised of each key: `-o wfr-keys=false` if not even that a transaction's
 writes follow what it read of the same key; `-o sequential-keys=true` if every process meets its
-versions in order; `-o linearizable-keys=true` if all do in real time. See
-`checkers.rw_register_versions`. `-o consistency-model=M` says what is forbidden, `-o anomalies=A`
-what is besides.
+versions in order; `-o linearizable-keys=true` if all do in real time. Where the database tells when
+a transaction took place (a log's position, a timestamp of the commit), by a number that stands in
+its completion under some name, `-o transaction-order=NAME` lets the writes of a key follow each
+other by it. See `checkers.rw_register_versions`.
+
+`-o consistency-model=M` says what is forbidden, `-o anomalies=A1,A2` what is besides.
 
 A write of unknown outcome took place if somebody read it. A key whose order contradicts itself is
 told, and gives no order.
 
 A history in which no transaction was seen to depend on another is unknown.
 
-Blind to: the order of versions beyond those rules; predicates; orders that the database itself
-    would tell; that a transaction of unknown outcome was read and undone all the same.
+Blind to: the order of versions beyond those rules; predicates; an order of transactions that wrote
+    no key in common, whoever tells it: no model of consistency speaks of it; that a transaction of
+    unknown outcome was read and undone all the same.
 Cost: 1,000,000 transactions in some seconds; linear.
 Source: Elle (Kingsbury, Alvaro, VLDB 2020); ours uses writes of unknown outcome, too.
 """
@@ -56,14 +60,17 @@ def check(history: History, contract: Contract, examples: int = EXAMPLES_MAX) ->
     """Transactions over registers keep their isolation: every anomaly, counted, and some argued."""
     promised = {"wfr-keys": True, **contract.promises}
     rules = frozenset(rule for name, rule in _OPTIONS.items() if promised.get(name))
-    registers = Registers(history, rules=rules)
+    made = partial(Registers, rules=rules, by=contract.promises.get("transaction-order"))
+    registers = made(history)
     stats = {"transactions": len(registers.t)}
-    find = partial(_find, rules)
+    find = partial(_find, made)
     return judged(history, detected(registers), find, _doubts(registers), examples, stats)
 
 
-def _find(rules: frozenset[int], history: History, index: Ints) -> Iterator[Finding]:
-    for cases in detected(Registers(history, index, rules)).values():
+def _find(
+    made: Callable[[History, Ints], Registers], history: History, index: Ints
+) -> Iterator[Finding]:
+    for cases in detected(made(history, index)).values():
         yield from cases.some(EXAMPLES_MAX)
 
 
@@ -84,6 +91,8 @@ def _doubts(v: Registers) -> list[str]:
     if len(v.unlike):
         at = int(v.t.begin[v.t.txn[v.unlike[0]]])
         doubts.append(f"{len(v.unlike)} reads gave no single value, the first is of op {at}")
+    if v.by is not None and not v.numbers:
+        doubts.append(f"no completion has a number {v.by} that says when it took place")
     return [*doubts, *unrelated(v.t, v.edges[0])]
 
 

@@ -8,6 +8,7 @@ versions follows from who touched both, or from what is promised of single keys.
     wfr            what a transaction writes follows what it had read of the key
     sequential     one process meets the versions of a key in their order
     linearizable   all processes do, in real time
+    told           the database says of each transaction when it took place
 
 Versions are numbered: the null of key k is k; the others follow. Of a version that two rules would
 put before each other nothing is used but who read it: its key is *cyclic*.
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import msgspec
 import numpy as np
 
 from checkers.cycles import RW, WR, WW, Edges, components, others_edges
@@ -27,7 +29,7 @@ from harness.columns import NULL, VALUE
 from harness.history import History
 from harness.op import FAIL, INFO, OK
 
-INITIAL, OWN, WFR, SEQUENTIAL, LINEARIZABLE = range(5)
+INITIAL, OWN, WFR, SEQUENTIAL, LINEARIZABLE, TOLD = range(6)
 
 PAIRS_MAX = 4096
 """Edges from who read a null, above which they go by way of other nodes."""
@@ -46,13 +48,19 @@ class Registers:
         v_key, v_value: of each version.
         order: edges between versions, their kind being the rule.
         cyclic: keys whose order contradicts itself.
+        by: the name of the number that transactions are told to have taken place by, if there is
+            one: of two that wrote a key, the one with the lesser number wrote first.
     """
 
     def __init__(
-        self, history: History, index: Ints | None = None, rules: frozenset[int] = frozenset({WFR})
+        self,
+        history: History,
+        index: Ints | None = None,
+        rules: frozenset[int] = frozenset({WFR}),
+        by: str | None = None,
     ) -> None:
         self.t = t = Transactions.of(history)
-        self.index, self.rules = index, rules
+        self.index, self.rules, self.by = index, rules, by
         micro = history.values.micro
         form = micro.mop_form[t.mop]
         start = micro.entry_start[t.mop]
@@ -151,6 +159,8 @@ class Registers:
             parts.append(self._sequential())
         if LINEARIZABLE in self.rules:
             parts.append(self._linearizable())
+        if self.by is not None:
+            parts.append(self._told())
         edges = Edges.joined(parts)
         good = self.valid[edges.source] & self.valid[edges.target] & (edges.source != edges.target)
         edges = edges.take(good)
@@ -239,6 +249,39 @@ class Registers:
             _thresholds(group.tolist(), done[group].tolist(), began[group].tolist(), pairs)
         columns = np.array(pairs, np.int64).reshape(-1, 2)
         return Edges.of(columns[:, 0], columns[:, 1], LINEARIZABLE)
+
+    @cached_property
+    def numbers(self) -> dict[int, int | float]:
+        """Of each transaction the number that it took place by, where its completion has one."""
+        history, t = self.t.history, self.t
+        ok = np.flatnonzero(t.status == OK)
+        row = history.extra[t.end[ok]]
+        met = np.unique(row[row >= 0]).tolist()
+        told = {at: msgspec.json.decode(history.extras[at]).get(self.by) for at in met}
+        of = zip(ok.tolist(), row.tolist(), strict=True)
+        return {txn: told[at] for txn, at in of if at >= 0 and type(told[at]) in (int, float)}
+
+    def _told(self) -> Edges:
+        """From the last that a transaction wrote to the first that the next one did. Of those that
+        have one number nothing is told."""
+        known = sorted(set(self.numbers.values()))
+        rank = np.full(len(self.t), -1, np.int64)
+        place = {number: at for at, number in enumerate(known)}
+        rank[list(self.numbers)] = [place[number] for number in self.numbers.values()]
+        at = np.flatnonzero(rank[self.w_txn] >= 0)
+        at = at[np.lexsort((at, self.w_txn[at], rank[self.w_txn[at]], self.w_key[at]))]
+        key, txn = self.w_key[at], self.w_txn[at]
+        new = np.append(True, (key[1:] != key[:-1]) | (txn[1:] != txn[:-1]))[: len(at)]
+        first = np.flatnonzero(new)
+        last = np.append(first[1:], len(at)) - 1
+        key, when = key[first], rank[txn[first]]
+        tied = np.zeros(len(first) + 1, np.bool_)
+        tied[1:-1] = (key[1:] == key[:-1]) & (when[1:] == when[:-1])
+        alone = np.flatnonzero(~(tied[1:] | tied[:-1])[: len(first)])
+        one, other = alone[:-1], alone[1:]
+        same = key[one] == key[other]
+        one, other = last[one[same]], first[other[same]]
+        return Edges.of(self.w_version[at[one]], self.w_version[at[other]], TOLD)
 
     def _initial(self, edges: Edges) -> Edges:
         """From a null that was read to the versions that follow no other."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from checkers import txn_words
 from checkers.cycles import RW, WR, WW
-from checkers.rw_register_versions import INITIAL, OWN, SEQUENTIAL, WFR, Registers
+from checkers.rw_register_versions import INITIAL, OWN, SEQUENTIAL, TOLD, WFR, Registers
 from checkers.txn_words import Reason
 from harness.op import OK
 
@@ -74,7 +74,14 @@ class Words(txn_words.Words):
             writer = int(v.writer[after])
             said = f"{self.name(writer)} {did} {one} and then wrote {other}"
             return said, [(writer, before), (writer, after)]
-        if kind == SEQUENTIAL:
+        if kind == TOLD:
+            end, begin = (int(v.writer[version]) for version in (before, after))
+            said = (
+                f"the database says that {self.name(end)}, who wrote {one}, took place by {v.by} "
+                f"{v.numbers[end]}, and {self.name(begin)}, who wrote {other}, by "
+                f"{v.numbers[begin]}"
+            )
+        elif kind == SEQUENTIAL:
             end, begin = _in_a_row(v, before, after)
             said = (
                 f"process {v.t.process[end]} met {one} in {self.name(end)} and then {other} in "

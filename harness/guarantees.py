@@ -340,6 +340,12 @@ def _guarantees(name: str, value: Any) -> list[str]:
     return [full for full in SESSION_GUARANTEES.values() if full in {known[one] for one in some}]
 
 
+def _name(name: str, value: Any) -> str:
+    if not str(value):
+        raise UsageError(f"{name}: expected the name of a number, as in {name}=commit-ts")
+    return str(value)
+
+
 def _seconds(name: str, value: Any) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|)", str(value))
     if found is None or not float(found[1]):
@@ -390,6 +396,7 @@ PROMISES: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
         "linearizable-keys": _flag,
         "sequential-keys": _flag,
         "wfr-keys": _flag,
+        "transaction-order": _name,
     },
     "mutex": {"lease-ms": _number, "fenced": _flag},
     "causal": {"causality": _choice("cc", "ccv", "cm", "all")},

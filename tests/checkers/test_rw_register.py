@@ -7,6 +7,7 @@ import random
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from checkers import rw_register
@@ -249,3 +250,101 @@ def test_an_argument_says_why_a_version_is_later() -> None:
     (finding,) = check(history(*told), STRICT).findings
     assert isinstance(finding, Finding) and finding.anomaly == "G-single"
     assert any("read 1 and then wrote 2" in sentence for sentence in finding.because)
+
+
+# -- what the database tells ---------------------------------------------------------------------
+
+
+def at(number: object, told: Events) -> Events:
+    """The transaction, of which the database says that it took place then."""
+    return [*told[:-1], msgspec.structs.replace(told[-1], extra={"commit-ts": number})]
+
+
+BY = derive("wr", {"transaction-order": "commit-ts"}, "strict")
+
+
+def by_numbers(history: History, _: Contract) -> Verdict:
+    return check(history, BY)
+
+
+def told_apart(one: object, other: object) -> History:
+    return history(
+        at(one, t(0, 9, 0, w(1, 1), w(2, 1))),
+        at(other, t(0, 9, 1, w(1, 2), w(2, 2))),
+        at(None, t(0, 9, 2, r(1, 2), r(2, 1))),
+    )
+
+
+def test_an_order_that_the_database_tells_is_the_order_of_versions() -> None:
+    verdict = all_stand(told_apart(1, 2), by_numbers)
+    assert verdict.counts == {"G-single": 1}
+    (finding,) = verdict.findings
+    assert "the database says that" in " ".join(finding.because)
+    assert "took place by commit-ts 1, and" in " ".join(finding.because)
+    assert all_stand(told_apart(2.5, 1), by_numbers).counts == {"G-single": 1}, "the other way"
+    assert not check(told_apart(1, 2), STRICT).counts, "nobody asked for it"
+
+
+@pytest.mark.parametrize("one", [1, None, "2", True, [1]])
+def test_numbers_that_are_none_or_alike_tell_nothing(one: object) -> None:
+    assert not check(told_apart(one, 1), BY).counts
+    assert not check(told_apart(one, one), BY).counts
+
+
+def test_a_number_against_what_a_transaction_saw_is_a_cycle_of_versions() -> None:
+    told = history(
+        at(1, t(0, 9, 0, w(1, 1))),
+        at(0, t(0, 9, 1, r(1, 1), w(1, 2))),
+    )
+    assert set(all_stand(told, by_numbers).counts) == {"cyclic-versions"}
+
+
+def test_an_order_that_no_completion_tells_is_a_doubt() -> None:
+    told = history(t(0, 1, 0, w(1, 1)), t(2, 3, 1, r(1, 1)))
+    assert "no completion has a number commit-ts" in check(told, BY).doubts[0]
+    assert not check(told, STRICT).doubts
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_numbers_that_are_true_show_nothing_and_a_stale_read_by_them(seed: int) -> None:
+    rng = random.Random(seed)
+    state: dict[int, list[int | None]] = {key: [None] for key in range(3)}
+    told: list[Events] = []
+    known: set[int] = set()
+    for number in range(12):
+        mops: list[Mop] = []
+        for key in rng.sample(range(3), 2):
+            if rng.random() < 0.5:
+                state[key].append(100 * key + number)
+                mops.append(w(key, 100 * key + number))
+            else:
+                mops.append(r(key, state[key][-1]))
+        if rng.random() < 0.9:
+            known.add(number)
+        told.append(at(number if number in known else None, t(0, 9, number, *mops)))
+    assert not detected(Registers(history(*told), by="commit-ts"))
+    key = max(state, key=lambda key: len(state[key]))
+    other = (key + 1) % 3
+    old = state[key][-1]
+    if old is None or old % 100 not in known:
+        return  # nobody knows when it was written
+    both = at(98, t(0, 9, 98, w(other, 998), w(key, 999)))
+    stale = at(None, t(0, 9, 99, r(other, 998), r(key, old)))
+    assert detected(Registers(history(*told, both, stale), by="commit-ts"))
+
+
+def test_the_command_line_is_told_the_numbers_name(tmp_path: Path) -> None:
+    lines = [
+        f"{{:type :{kind}, :f :txn, :process {process}, :commit-ts {number}, :value [{value}]}}"
+        for kind in ("invoke", "ok")
+        for process, number, value in (
+            (0, 1, "[:w 1 1] [:w 2 1]"),
+            (1, 2, "[:w 1 2] [:w 2 2]"),
+            (2, "nil", "[:r 1 2] [:r 2 1]"),
+        )
+    ]
+    path = tmp_path / "history.edn"
+    path.write_text("\n".join(lines))
+    asked = ["check", str(path), "--workload", "wr"]
+    assert main([*asked, "-o", "transaction-order=commit-ts"]) == 1
+    assert main([*asked, "-o", "transaction-order="]) == 2
