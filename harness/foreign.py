@@ -25,7 +25,7 @@ from harness.edn import Take
 from harness.errors import HistoryError
 from harness.events import Events
 from harness.memory import keep_freed, uncollected
-from harness.sources import Damaged, Misread, Source, spot
+from harness.sources import Damaged, Misread, Source, spot, within
 from harness.stretch import Malformed
 
 NAMES: Final = (
@@ -104,7 +104,8 @@ def translated(path: Path, translator: Translator, *, is_numbered_anew: bool = T
 
 def _placed(path: Path, source: Source, offset: int, reason: str) -> HistoryError:
     line, column = spot(source.again(), offset)
-    return HistoryError(path, line, reason, column)
+    reason, byte = within(reason)
+    return HistoryError(path, line, reason, column if byte is None else byte + 1)
 
 
 def _own(path: Path) -> Events:

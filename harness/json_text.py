@@ -15,13 +15,12 @@ from collections.abc import Iterator
 import msgspec
 
 from harness.jsonl import chunks
-from harness.sources import Misread, Source
+from harness.sources import Misread, Source, within
 
 _EVENTS = 4096
 """Of an array, handed on at once."""
 
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
-_WHERE = re.compile(r" \(byte (\d+)\)$")
 _MARKS = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},]', re.DOTALL)
 _UNTIL_EVENT = re.compile(rb"[\s,]*+")
 TORN = "the array has no end; it is read up to its last whole event, so the history ends there"
@@ -85,9 +84,8 @@ def _of_array(text: bytes, notes: list[str]) -> Iterator[tuple[bytes, bool]]:
     except msgspec.DecodeError as error:
         starts, ends, is_whole = _scanned(text)
         if is_whole or "truncated" not in str(error):
-            where = _WHERE.search(str(error))
-            reason = _WHERE.sub("", str(error))
-            raise Misread(int(where[1]) if where else 0, f"not JSON: {reason}") from None
+            reason, byte = within(str(error))
+            raise Misread(byte or 0, f"not JSON: {reason}") from None
         notes.append(TORN)
         events = [memoryview(text)[a:b] for a, b in zip(starts, ends, strict=False)]
     for at in range(0, len(events), _EVENTS):

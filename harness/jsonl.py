@@ -31,6 +31,7 @@ from harness.decode import Decoder
 from harness.errors import HistoryError
 from harness.events import Events
 from harness.memory import keep_freed, uncollected
+from harness.sources import within
 from harness.stretch import Malformed, Stretch
 
 CHUNK_BYTES = 1 << 21
@@ -58,7 +59,9 @@ def read(path: Path) -> Events:
     except OSError as error:
         raise HistoryError(path, None, f"cannot be read: {error.strerror}") from error
     except Malformed as error:
-        raise HistoryError(path, _line_of(path, error.position), error.reason) from None
+        line, column = _spot_of(path, error.position)
+        reason, byte = within(error.reason)
+        raise HistoryError(path, line, reason, column if byte is None else byte + 1) from None
 
 
 def _read(path: Path, file: BinaryIO) -> Events:
@@ -160,15 +163,15 @@ def chunks(file: Readable, size: int | None = None) -> Iterator[tuple[bytes, boo
         yield b"".join(held), True
 
 
-def _line_of(path: Path, position: int) -> int:
-    """The line, from 1, of the event at a position: blank lines do not count as events."""
+def _spot_of(path: Path, position: int) -> tuple[int, int]:
+    """(line, column), from 1, of the event at a position: blank lines do not count as events."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 if position == 0:
-                    return number
+                    return number, len(line) - len(line.lstrip()) + 1
                 position -= 1
-    return number
+    return number, 1
 
 
 # -- the second process ---------------------------------------------------------------------------

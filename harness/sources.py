@@ -6,6 +6,7 @@ before its time is read up to there. A byte order mark is passed over.
 
 from __future__ import annotations
 
+import re
 import zlib
 from typing import BinaryIO, Final
 
@@ -13,6 +14,7 @@ _BLOCK_BYTES: Final = 1 << 16
 _MARK: Final = b"\xef\xbb\xbf"
 _MAGIC: Final = b"\x1f\x8b"
 _WITH_HEADER: Final = 31  # of zlib: the format is gzip's
+_BYTE: Final = re.compile(r" \(byte (\d+)\)$")
 _CONTINUING: Final = bytes(range(0x80, 0xC0))
 """Bytes of a character in UTF-8 behind its first one."""
 
@@ -85,6 +87,16 @@ class Source:
                 raise Damaged(f"cannot be unpacked: {error}") from None
             if block:
                 return block
+
+
+def within(reason: str) -> tuple[str, int | None]:
+    """A reason of msgspec's without the byte of the line that it names, and that byte.
+
+    >>> within("not JSON: JSON is malformed: invalid character (byte 4)")
+    ('not JSON: JSON is malformed: invalid character', 4)
+    """
+    match = _BYTE.search(reason)
+    return (reason[: match.start()], int(match[1])) if match else (reason, None)
 
 
 def spot(source: Source, offset: int) -> tuple[int, int]:

@@ -280,7 +280,7 @@ def test_a_malformed_line_is_an_error_that_names_file_line_and_reason(
         History.load(path)
     assert (error.value.path, error.value.line) == (path, 2 + blank)
     assert reason in error.value.reason
-    assert str(error.value).startswith(f"{path}:{2 + blank}: ")
+    assert str(error.value).startswith(f"{path}:{2 + blank}:{error.value.column}: ")
 
 
 def test_of_several_malformed_operations_the_first_is_named(path: Path) -> None:
