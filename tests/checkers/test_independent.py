@@ -23,8 +23,10 @@ from harness.timeline import parse
 from harness.verdict import EXAMPLES_MAX, Finding, Outcome, Verdict
 from harness.windows import Windows
 from tests import acme
+from tests.checkers import by_hand
 from tests.checkers.by_hand import lists
 from tests.checkers.witnesses import STRICT, all_stand
+from tests.golden import Golden, golden
 from tests.stories import fault, history, operation
 
 OVERLAP = """
@@ -109,6 +111,52 @@ def test_keys_judged_at_once_and_one_by_one_have_the_same_verdict(seed: int) -> 
     assert at_once.anomalies() == one_by_one.anomalies()
     assert at_once.stats["keys"] == one_by_one.stats["keys"]
     assert "failing" not in at_once.stats, "it was handed over"
+
+
+SUBJECTS = {name: by_hand.SUBJECTS[name] for name in independent.AT_ONCE if name != "stack"}
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_every_checker_that_is_handed_all_keys_says_what_it_says_of_each(name: str) -> None:
+    check, outcomes = catalog.find("checkers", name), set[Outcome]()
+    for seed in range(40):
+        rng = random.Random(f"{name}/{seed}")
+        by: dict[Any, History] = {
+            key: History.of(SUBJECTS[name].draw(rng, 6)) for key in (1, 2) if rng.random() < 0.9
+        }
+        whole = interleaved(rng, by)
+        at_once = by_key(name, check)(whole, STRICT)
+        one_by_one = by_key("another", check)(whole, STRICT)
+        assert at_once.outcome is one_by_one.outcome
+        assert at_once.anomalies() == one_by_one.anomalies()
+        outcomes.add(at_once.outcome)
+    assert outcomes >= {Outcome.VALID, Outcome.INVALID}
+
+
+GOLDEN = [one for one in golden() if one.file.suffix == ".jsonl" and one.workload != "adya"]
+
+
+@pytest.mark.parametrize("one", GOLDEN, ids=lambda one: one.file.stem)
+def test_a_golden_history_is_that_of_a_key(one: Golden) -> None:
+    """Whatever the workload, its values have other keys of their own, and how it is told."""
+    whole = History.load(one.file)
+    ops = [
+        Op(*(op.index, op.time, op.type, op.process, op.f), [["k"], op.value], *rest(op))
+        if isinstance(op.process, int)
+        else op
+        for op in whole
+    ]
+    name = one.workload.removeprefix(catalog.INDEPENDENT)
+    contract = derive(name, one.options, "strict")
+    keyed = History.of(ops)
+    check = catalog.find("checkers", f"independent:{one.workload}")
+    verdict = contract.sort(check(keyed, contract), keyed)
+    assert sorted(verdict.anomalies()) == sorted(one.anomalies)
+    assert all(["k"] in (finding.key, finding.key[0]) for finding in verdict.findings)
+
+
+def rest(op: Op) -> tuple[Any, ...]:
+    return op.error, op.node, op.extra
 
 
 def test_names_of_keys_may_be_anything() -> None:
