@@ -132,6 +132,19 @@ def test_sets_of_old_versions_of_jepsen_are_sets(parts: list[Any], elements: lis
     assert read(bytes(Writer().struct("persistent-hash-set", *parts).out)) == [elements]
 
 
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        (b"\xdd\xed\xa0\x80", "\ufffd"),
+        (b"\xef" + string("char") + b"\x01" + integer(0xD800), "\ufffd"),
+        (b"\xc8" + integer(2**50), 2**50),
+    ],
+    ids=["half of a character in a string", "half of a character", "a time beyond the calendar"],
+)
+def test_what_json_or_the_calendar_lacks_is_replaced(data: bytes, value: Any) -> None:
+    assert read(data) == [value]
+
+
 # -- what is none ---------------------------------------------------------------------------------
 
 
@@ -179,6 +192,9 @@ def test_a_damaged_value_is_read_or_refused(data: st.DataObject) -> None:
         (b"\xec\xdb1", 1, '"1" is no integer'),
         (b"\xc3\xd1\x01", 3, "a UUID of 1 bytes"),
         (b"\xc6\x01", 1, "no bytes"),
+        (b"\xc6\xd9" + integer(416) + b"\1" * 416, 420, "an integer of 416 bytes"),
+        (b"\xc7\xd1\x01" + integer(2**40), 9, "a decimal of scale"),
+        (b"\xc0" + encoded([["x" * 9_999], 1]), 10_007, "10003 characters"),
         (b"\xef\x01\x01", 1, "1 is no tag"),
         (b"\xd8\x01a\x05", 0, "goes on with something else"),
         (b"\xdb\xff", 0, "not UTF-8"),
@@ -192,7 +208,9 @@ def test_what_is_malformed_is_refused_with_its_place(data: bytes, offset: int, r
     assert (refused.value.offset, refused.value.torn) == (offset, False)
 
 
-@pytest.mark.parametrize("whole", [[1, [2, "three"]], 5000, 2.5, "eight bytes", {"a": 1}, 2**80])
+@pytest.mark.parametrize(
+    "whole", [[1, [2, "three"]], [2**40], 5000, 2.5, "eight bytes", {"a": 1}, 2**80]
+)
 def test_data_that_end_too_early_are_torn(whole: Any) -> None:
     data = encoded(whole)
     for end in range(1, len(data)):

@@ -142,6 +142,12 @@ def test_other_indices_than_from_0_on_are_remarked(file: Any) -> None:
     assert "index" in history.remarks[0]
 
 
+def test_a_value_may_be_an_integer_of_any_size(file: Any) -> None:
+    writer = Writer().op(0, 0, "invoke", 0, "write", 2**70)
+    blocks = {2: (STREAM, bytes(writer.out)), 1: (FRESSIAN, reference(2))}
+    assert [op.value for op in load(file(file_of(blocks, root=1)))] == [2**70]
+
+
 def test_what_comes_after_a_complete_history_does_not_weaken_it(file: Any) -> None:
     data = (SAMPLES / "test.jepsen").read_bytes()
     history = load(file(data + b"\0" * 28 + b"\xc0\xe6"))
