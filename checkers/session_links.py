@@ -13,7 +13,7 @@ import numpy as np
 
 from checkers.linearizable.values import Bools, Ints
 
-STEP = 4_000_000
+STEP = 1_000_000
 """Pairs that are looked at together."""
 
 

@@ -42,14 +42,14 @@ CLAIMS: Mapping[int, str] = {
 }
 
 
-def cases(told: Told, allowed: int) -> dict[str, Cases]:
-    """All cases, by anomaly.
+def cases(told: Told, accesses: Accesses, allowed: int) -> dict[str, Cases]:
+    """All cases of a history, by anomaly.
 
     Args:
         allowed: the guarantees that were promised. What breaks none of them is found, too, under
             the name of one that was not.
     """
-    words = _Words(told)
+    words = _Words(told, accesses)
     mine = words.found(allowed)
     if allowed != ALL:
         more = words.found(ALL)
@@ -63,10 +63,7 @@ def cases(told: Told, allowed: int) -> dict[str, Cases]:
 @dataclass(frozen=True)
 class _Words:
     told: Told
-
-    @cached_property
-    def accesses(self) -> Accesses:
-        return Accesses.of(self.told.history)
+    accesses: Accesses
 
     @cached_property
     def _session(self) -> Ints:
