@@ -99,6 +99,7 @@ _SYMBOLS: dict[str, Any] = {"nil": None, "true": True, "false": False}
 _CHARACTERS = {
     "newline": "\n", "return": "\r", "space": " ", "tab": "\t", "formfeed": "\f", "backspace": "\b",
 }  # fmt: skip
+_HEXADECIMAL = re.compile("u[0-9a-fA-F]{4}")
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "n": "\n", "r": "\r", "t": "\t", "f": "\f", "b": "\b"}
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[0-3]?[0-7]{1,2}|.)", re.DOTALL)
 
@@ -365,7 +366,7 @@ def _number(token: str, at: int) -> int | float | str:
 def _character(name: str, at: int) -> str:
     if len(name) == 1:
         return name
-    if name[0] == "u" and len(name) == 5:
+    if _HEXADECIMAL.fullmatch(name):
         return _whole(chr(int(name[1:], 16)))
     if name[0] == "o" and name[1:].isdecimal():
         return chr(int(name[1:], 8))

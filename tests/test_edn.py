@@ -98,6 +98,7 @@ def test_forms_follow_each_other_with_or_without_space() -> None:
         ('"abc', "never closed", True),
         (r'"\q"', "unknown escape", False),
         (r"\nonsense", "unknown character", False),
+        (r"\ukeyd", "unknown character", False),
         ("#_", "ends before", True),
         ("#tag", "ends before", True),
         ("[#tag]", "closes nothing", False),
