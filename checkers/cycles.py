@@ -42,7 +42,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
 Nodes = NDArray[np.int32]
@@ -80,8 +80,8 @@ class Edges:
     @staticmethod
     def of(source: NDArray[np.integer], target: NDArray[np.integer], kind: int) -> Edges:
         return Edges(
-            source.astype(np.int32),
-            target.astype(np.int32),
+            source.astype(np.int32, copy=False),
+            target.astype(np.int32, copy=False),
             np.full(len(source), kind, np.int8),
         )
 
@@ -94,7 +94,7 @@ class Edges:
             np.concatenate([part.kind for part in every]),
         )
 
-    def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Edges:
+    def take(self, chosen: NDArray[np.bool_] | NDArray[np.integer]) -> Edges:
         return Edges(self.source[chosen], self.target[chosen], self.kind[chosen])
 
     def __len__(self) -> int:
@@ -117,7 +117,7 @@ class Cycle:
 # -- edges that need no data ---------------------------------------------------------------------
 
 
-def process_edges(process: NDArray[np.int64], node: NDArray[np.int64]) -> Edges:
+def process_edges(process: NDArray[np.integer], node: NDArray[np.integer]) -> Edges:
     """From each transaction to the next of its process; both columns in order of beginning."""
     order = np.argsort(process, kind="stable")
     same = process[order[1:]] == process[order[:-1]]
@@ -125,28 +125,31 @@ def process_edges(process: NDArray[np.int64], node: NDArray[np.int64]) -> Edges:
 
 
 def realtime_edges(
-    begin: NDArray[np.int64], end: NDArray[np.int64], node: NDArray[np.int64], size: int, free: int
+    begin: NDArray[np.integer], end: NDArray[np.integer], node: NDArray[np.integer], free: int
 ) -> tuple[Edges, int]:
     """From each transaction to all that began after its end, by way of instants.
 
     Args:
-        begin, end: positions in a history; an end of -1 is never.
-        size: of the history. free: the first number that is no node yet.
+        begin, end: positions in a history, the begins ascending; an end of -1 is never.
+        free: the first number that is no node yet.
 
     Returns: the edges, and the first number that is free then.
     """
-    what = np.zeros(size, np.int8)
-    who = np.empty(size, np.int32)
-    ended = end >= 0
-    what[begin], who[begin] = 2, node
-    what[end[ended]], who[end[ended]] = 1, node[ended]
+    if not len(node):
+        return Edges.of(node, node, LINK), free
+    first, last = int(begin[0]), int(begin[-1])
+    ended = (end >= 0) & (end < last)  # nobody began after the others
+    what = np.zeros(last - first + 1, np.int8)
+    who = np.empty(len(what), np.int32)
+    what[begin - first], who[begin - first] = 2, node
+    what[end[ended] - first], who[end[ended] - first] = 1, node[ended]
     at = np.flatnonzero(what)
     ends = what[at] == 1
-    first = ends.copy()
-    first[1:] &= ~ends[:-1]
-    instant = np.cumsum(first, dtype=np.int32)  # 0: before the first end
-    count = int(instant[-1]) if len(instant) else 0
     who = who[at]
+    starts = ends.copy()
+    starts[1:] &= ~ends[:-1]
+    instant = np.cumsum(starts, dtype=np.int32)  # 0: before the first end
+    count = int(instant[-1])
     later = ~ends & (instant > 0)
     chain = np.arange(count - 1) + free
     parts = [
@@ -202,8 +205,8 @@ def cycles(
     edges: Edges,
     process: Edges,
     realtime: Edges,
-    begin: NDArray[np.int64],
-    end: NDArray[np.int64],
+    begin: NDArray[np.integer],
+    end: NDArray[np.integer],
     nodes: int,
 ) -> list[Cycle]:
     """The shortest cycle of each class in each component, the gravest class first.
@@ -231,7 +234,7 @@ def cycles(
 
 
 def _shortcuts(
-    found: list[Cycle], begin: NDArray[np.int64], end: NDArray[np.int64]
+    found: list[Cycle], begin: NDArray[np.integer], end: NDArray[np.integer]
 ) -> Iterator[Cycle]:
     """A long way round says little to a reader. Where one of its edges goes back in time, two
     transactions and the order of time say as much against the strictest models."""
@@ -248,9 +251,7 @@ def components(edges: Edges, nodes: int) -> tuple[Nodes, Bools]:
     """The component of each node, and which edges lie within one."""
     if len(edges) <= FEW and not _has_circle(edges.source.tolist(), edges.target.tolist()):
         return np.arange(nodes, dtype=np.int32), np.zeros(len(edges), np.bool_)
-    ones = np.ones(len(edges), np.int8)
-    matrix = coo_array((ones, (edges.source, edges.target)), shape=(nodes, nodes))
-    labels = connected_components(matrix.tocsr(), connection="strong")[1]
+    labels = _labels(edges, nodes)
     return labels, labels[edges.source] == labels[edges.target]
 
 
@@ -277,10 +278,27 @@ def _has_circle(source: list[int], target: list[int]) -> bool:
     return len(first) < len(incoming)
 
 
+def _labels(edges: Edges, nodes: int) -> Nodes:
+    ones = np.ones(len(edges), np.int8)
+    pairs = (edges.source, edges.target)
+    # This joins parallel edges, without which SciPy's search does not end.
+    rows = coo_array((ones, pairs), shape=(nodes, nodes)).tocsr()
+    # Nobody looks at weights, but they must be of 64 bits: one stands for all.
+    weights = np.broadcast_to(1.0, rows.nnz)
+    light = csr_array((weights, rows.indices, rows.indptr), shape=rows.shape)
+    labels: Nodes = connected_components(light, connection="strong")[1]
+    return labels
+
+
+def joined_nodes(edges: Edges, nodes: int) -> Nodes:
+    """What each node hangs together with, whichever way the edges lead."""
+    return _labels(Edges.joined([edges, Edges(edges.target, edges.source, edges.kind)]), nodes)
+
+
 class _Search:
     """Class after class, without the edges that closed the cycles of those before."""
 
-    def __init__(self, edges: Edges, name: NDArray[np.int32], begin: NDArray[np.int64]) -> None:
+    def __init__(self, edges: Edges, name: NDArray[np.int32], begin: NDArray[np.integer]) -> None:
         self.edges, self.name, self.txns = edges, name, len(begin)
         self.size = len(name)
         real = name < self.txns

@@ -45,7 +45,7 @@ import numpy as np
 from checkers import cycles
 from checkers.list_append_versions import Versions
 from checkers.list_append_words import Words
-from checkers.transactions import Ints
+from checkers.transactions import Ints, wide
 from checkers.txn_cases import Cases, cycle_cases, judged, unrelated
 from harness.guarantees import Contract
 from harness.history import History
@@ -91,7 +91,7 @@ def _doubts(v: Versions) -> list[str]:
 
 def _rows(v: Versions) -> tuple[Ints, Ints]:
     """The read, and the append, of each micro-operation; or -1."""
-    read = np.full(len(v.t.mop), -1, np.int64)
+    read = np.full(len(v.t.mop), -1, np.int32)
     append = read.copy()
     read[v.r_mop], append[v.a_mop] = np.arange(len(v.r_mop)), np.arange(len(v.a_mop))
     return read, append
@@ -181,7 +181,7 @@ def _future_reads(v: Versions) -> Cases:
 
 def _duplicates(v: Versions) -> Cases:
     found = [(int(v.longest[v.v_key[at]]), int(v.v_value[at])) for at in v.twice.tolist()]
-    pair = v.x_read * (int(v.x_element.max(initial=0)) + 1) + v.x_element
+    pair = wide(v.x_read, int(v.x_element.max(initial=0)) + 1, v.x_element)
     _, first, count = np.unique(pair, return_index=True, return_counts=True)
     known = {(int(v.r_key[read]), value) for read, value in found}
     for at in first[count > 1].tolist():
@@ -395,7 +395,8 @@ def _lost_updates(v: Versions) -> Cases:
     first = read_of[root]
     first = np.unique(first[(first >= 0) & (v.a_mop != root)])
     first = first[v.prefix[first] & v.usable[v.r_key[first]]]
-    state = (v.base[v.r_key[first]] + v.r_len[first]) * (len(v.base) + 1) + v.r_key[first]
+    version = v.base[v.r_key[first]] + v.r_len[first]
+    state = wide(version, len(v.base) + 1, v.r_key[first])
     order = np.argsort(state, kind="stable")
     first, state = first[order], state[order]
     cuts = np.flatnonzero(state[1:] != state[:-1]) + 1

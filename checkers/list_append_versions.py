@@ -15,12 +15,12 @@ from functools import cached_property
 import numpy as np
 
 from checkers.cycles import RW, WR, WW, Edges, others_edges
-from checkers.transactions import Bools, Ints, Transactions, ranked
+from checkers.transactions import Bools, Ints, Rows, Transactions, ranked, wide
 from harness.columns import LIST, NULL, VALUE
 from harness.history import History
 from harness.op import FAIL, OK
 
-CHUNK = 1 << 21
+CHUNK = 1 << 18
 """Elements that are compared at once: what bounds the memory."""
 
 PAIRS_MAX = 16
@@ -34,9 +34,9 @@ class Versions:
         r_*: of each read of an OK transaction: its micro-operation, transaction, key, and where its
             list begins and how long it is.
         a_*: of each append: micro-operation, transaction, key and value.
-        longest: int64[keys], the read with the longest list, or -1.
+        longest: int32[keys], the read with the longest list, or -1.
         prefix: of each read, whether it is a prefix of the longest of its key.
-        base: int64[keys + 1]; a key's versions are base[key]:base[key + 1], in order.
+        base: int32[keys + 1]; a key's versions are base[key]:base[key + 1], in order.
         v_*: of each version: its key, the value, and the append that made it or -1.
         x_*: the elements of the reads that are no prefix: read, append or -1, place in the list.
         version: of each append, the version that it made, or -1.
@@ -50,21 +50,21 @@ class Versions:
         self.index = index
         micro = history.values.micro
         form = micro.mop_form[t.mop]
-        start = micro.entry_start[t.mop].astype(np.int64)
         self.elements = micro.entry_value
         is_read = (t.f == micro.code("r")) & (t.status[t.txn] == OK)
         nothing = np.zeros(len(form), np.bool_)
         single = np.flatnonzero(is_read & (form == VALUE))
-        nothing[single] = self.elements[start[single]] == NULL
+        nothing[single] = self.elements[micro.entry_start[t.mop[single]]] == NULL
         self.unlike = single[~nothing[single]]
-        reads = np.flatnonzero(is_read & ((form == LIST) | nothing))
+        reads = np.flatnonzero(is_read & ((form == LIST) | nothing)).astype(np.int32)
         self.r_mop, self.r_txn, self.r_key = reads, t.txn[reads], t.key[reads]
-        self.r_start = start[reads]
+        self.r_start = micro.entry_start[t.mop[reads]]
         self.r_len = micro.entry_start[t.mop[reads] + 1] - self.r_start
         self.r_len[nothing[reads]] = 0
-        appends = np.flatnonzero((t.f == micro.code("append")) & (form == VALUE))
+        is_append = (t.f == micro.code("append")) & (form == VALUE)
+        appends = np.flatnonzero(is_append).astype(np.int32)
         self.a_mop, self.a_txn, self.a_key = appends, t.txn[appends], t.key[appends]
-        self.a_value = self.elements[start[appends]]
+        self.a_value = self.elements[micro.entry_start[t.mop[appends]]]
         self._orders()
         self._join()
 
@@ -76,14 +76,14 @@ class Versions:
         length = self.r_len[backwards]
         small = length.astype(np.uint16) if length.max(initial=0) < 1 << 16 else length
         order = backwards[np.argsort(small, kind="stable")]
-        self.longest = np.full(keys, -1, np.int64)
+        self.longest = np.full(keys, -1, np.int32)
         self.longest[self.r_key[order]] = order
         self.prefix = np.ones(len(self.r_mop), np.bool_)
         self.prefix[self._differ()] = False
         there = self.longest >= 0
-        count = np.zeros(keys, np.int64)
+        count = np.zeros(keys, np.int32)
         count[there] = self.r_len[self.longest[there]]
-        self.base = np.zeros(keys + 1, np.int64)
+        self.base = np.zeros(keys + 1, np.int32)
         np.cumsum(count, out=self.base[1:])
 
     def _differ(self) -> Ints:
@@ -107,40 +107,41 @@ class Versions:
             first = last
         return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
 
-    def flat(self, reads: Ints) -> Ints:
+    def flat(self, reads: Ints) -> Rows:
         """Where the elements of some reads are, one list after the other."""
         length = self.r_len[reads]
         ends = np.cumsum(length)
         total = int(ends[-1]) if len(ends) else 0
-        at: Ints = np.arange(total) + np.repeat(self.r_start[reads] - (ends - length), length)
+        at = np.arange(total, dtype=np.int32)
+        at += np.repeat((self.r_start[reads] - (ends - length)).astype(np.int32), length)
         return at
 
     def _join(self) -> None:
         """Which append made which version."""
         keys = len(self.t.keys)
-        there = np.flatnonzero(self.longest >= 0)
+        there = np.flatnonzero(self.longest >= 0).astype(np.int32)
         reads = self.longest[there]
         self.v_key = np.repeat(there, self.r_len[reads])
         self.v_value = self.elements[self.flat(reads)]
         odd = np.flatnonzero(~self.prefix)
-        self.x_read = np.repeat(odd, self.r_len[odd])
+        self.x_read = np.repeat(odd.astype(np.int32), self.r_len[odd])
         x_at = self.flat(odd)
         self.x_value = self.elements[x_at]
         self.x_place = x_at - self.r_start[self.x_read]
         values, rank = ranked(np.concatenate([self.a_value, self.v_value, self.x_value]))
         key = np.concatenate([self.a_key, self.v_key, self.r_key[self.x_read]])
-        _, same = ranked(key * max(len(values), 1) + rank)
+        _, same = ranked(wide(key, len(values), rank))
         a, v, x = np.split(same, np.cumsum([len(self.a_value), len(self.v_value)]))
         size = int(same.max(initial=-1)) + 1
-        made = np.full(size, -1, np.int64)
+        made = np.full(size, -1, np.int32)
         made[a] = np.arange(len(a))
         self.v_append, self.x_append = made[v], made[x]
-        place = np.full(size, -1, np.int64)
+        place = np.full(size, -1, np.int32)
         backwards = np.arange(len(v))[::-1]
         place[v[backwards]] = backwards  # the first of a repeated element
         self.version = place[a]
         self.twice = np.flatnonzero(place[v] != np.arange(len(v)))
-        self.x_element = x
+        self.x_element = x.copy()  # without the others
         self.repeated = np.unique(self.a_key[np.bincount(a, minlength=size)[a] > 1])
         self.usable = np.ones(keys, np.bool_)
         self.usable[self.repeated] = False
@@ -165,31 +166,31 @@ class Versions:
         )
 
     @cached_property
-    def writer(self) -> Ints:
+    def writer(self) -> Rows:
         """The transaction that made each version; where it is not known, -1."""
         known = self.v_append >= 0
-        writer = np.full(len(self.v_key), -1, np.int64)
+        writer = np.full(len(self.v_key), -1, np.int32)
         writer[known] = self.a_txn[self.v_append[known]]
         return writer
 
     @cached_property
-    def last(self) -> Ints:
-        """int64[versions]; the last version up to each that is valid, or -1; of any key."""
-        at = np.where(self.valid, np.arange(len(self.valid)), -1)
+    def last(self) -> Rows:
+        """int32[versions]; the last version up to each that is valid, or -1; of any key."""
+        at = np.where(self.valid, np.arange(len(self.valid), dtype=np.int32), np.int32(-1))
         return np.maximum.accumulate(at) if len(at) else at
 
     @cached_property
-    def next(self) -> Ints:
-        """int64[versions + 1]; the first valid version from each on, or their number; any key's."""
+    def next(self) -> Rows:
+        """int32[versions + 1]; the first valid version from each on, or their number; any key's."""
         size = len(self.valid)
-        at = np.full(size + 1, size, np.int64)
-        at[:-1] = np.where(self.valid, np.arange(size), size)
+        at = np.full(size + 1, size, np.int32)
+        at[:-1][self.valid] = np.flatnonzero(self.valid)
         return np.minimum.accumulate(at[::-1])[::-1]
 
     @cached_property
-    def plain(self) -> Ints:
+    def plain(self) -> Rows:
         """The reads that say something of the order."""
-        return np.flatnonzero(self.prefix & self.usable[self.r_key])
+        return np.flatnonzero(self.prefix & self.usable[self.r_key]).astype(np.int32)
 
     @cached_property
     def unread(self) -> dict[int, list[int]]:
@@ -206,7 +207,7 @@ class Versions:
         of = (self.version < 0) & self.committed[self.a_txn]
         of &= self.usable[self.a_key] & (self.longest[self.a_key] >= 0)
         key, txn = self.a_key[of], self.a_txn[of]
-        pair = np.unique(key * (len(self.t) + 1) + txn)
+        pair = np.unique(wide(key, len(self.t) + 1, txn))
         return pair // (len(self.t) + 1), pair % (len(self.t) + 1)
 
     # -- edges -----------------------------------------------------------------------------------

@@ -22,9 +22,10 @@ from functools import cached_property
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from checkers.cycles import RW, WR, WW, Edges, components, others_edges
-from checkers.transactions import Bools, Ints, Transactions, ranked
+from checkers.transactions import Bools, Ints, Rows, Transactions, ranked, wide
 from harness.columns import NULL, VALUE
 from harness.history import History
 from harness.op import FAIL, INFO, OK
@@ -63,35 +64,40 @@ class Registers:
         self.index, self.rules, self.by = index, rules, by
         micro = history.values.micro
         form = micro.mop_form[t.mop]
-        start = micro.entry_start[t.mop]
         is_read = (t.f == micro.code("r")) & (t.status[t.txn] == OK)
         self.unlike = np.flatnonzero(is_read & (form != VALUE))
-        read = np.flatnonzero(is_read & (form == VALUE))
-        write = np.flatnonzero((t.f == micro.code("w")) & (form == VALUE))
+        read = np.flatnonzero(is_read & (form == VALUE)).astype(np.int32)
+        is_write = (t.f == micro.code("w")) & (form == VALUE)
+        write = np.flatnonzero(is_write).astype(np.int32)
         self.r_mop, self.r_txn, self.r_key = read, t.txn[read], t.key[read]
         self.w_mop, self.w_txn, self.w_key = write, t.txn[write], t.key[write]
-        self._number(micro.entry_value[start[read]], micro.entry_value[start[write]])
+        start = micro.entry_start[t.mop[np.concatenate([read, write])]]
+        self._number(micro.entry_value[start])
         self.outer = t.before[read] < 0
         self.later = self._later()
         self.final = ~self.later[write]
 
-    def _number(self, read: Ints, written: Ints) -> None:
-        keys = len(self.t.keys)
-        values, rank = ranked(np.concatenate([read, written]))
+    def _number(self, value: NDArray[np.int64]) -> None:
+        """The versions, given what was read and written."""
+        keys, reads = len(self.t.keys), len(self.r_mop)
         key = np.concatenate([self.r_key, self.w_key])
-        null = np.zeros(len(read) + len(written), np.bool_)
-        null[: len(read)] = read == NULL
-        at = np.flatnonzero(~null)
-        distinct, same = ranked(key[at] * max(len(values), 1) + rank[at])
+        null = value == NULL
+        null[reads:] = False
+        at = np.flatnonzero(~null).astype(np.int32)
+        values, rank = ranked(value[at])
+        pairs = wide(key[at], len(values), rank)
+        del values, rank
+        distinct, same = ranked(pairs)
+        del pairs
         version = key.copy()
-        version[at] = same + keys
-        self.r_version, self.w_version = version[: len(read)], version[len(read) :]
+        version[at] = same + np.int32(keys)
+        self.r_version, self.w_version = version[:reads], version[reads:]
         self.versions = keys + len(distinct)
-        self.v_key = np.arange(self.versions)
+        self.v_key = np.arange(self.versions, dtype=np.int32)
         self.v_key[version] = key
         self.v_value = np.full(self.versions, NULL, np.int64)
-        self.v_value[version[at]] = np.concatenate([read, written])[at]
-        self.wrote = np.full(self.versions, -1, np.int64)
+        self.v_value[version[at]] = value[at]
+        self.wrote = np.full(self.versions, -1, np.int32)
         self.wrote[self.w_version] = np.arange(len(self.w_version))
         twice = np.bincount(self.w_version, minlength=self.versions)[self.w_version] > 1
         self.repeated = np.unique(self.w_key[twice])
@@ -121,10 +127,10 @@ class Registers:
         return took
 
     @cached_property
-    def writer(self) -> Ints:
+    def writer(self) -> Rows:
         """Of each version, the transaction that took place and wrote it, or -1."""
         known = self.wrote >= 0
-        writer = np.full(self.versions, -1, np.int64)
+        writer = np.full(self.versions, -1, np.int32)
         writer[known] = self.w_txn[self.wrote[known]]
         writer[known & ~self.committed[writer]] = -1
         return writer
@@ -180,15 +186,13 @@ class Registers:
         at = at[version[before[at]] >= 0]
         own = self._is_write[before[at]]
         kind = np.where(own, OWN, WFR).astype(np.int8)
-        edges = Edges(
-            version[before[at]].astype(np.int32), self.w_version[at].astype(np.int32), kind
-        )
+        edges = Edges(version[before[at]], self.w_version[at], kind)
         return edges if WFR in self.rules else edges.take(own)
 
     @cached_property
-    def version_of_mop(self) -> Ints:
+    def version_of_mop(self) -> Rows:
         """The version that each micro-operation read or wrote, or -1."""
-        version = np.full(len(self.t.mop), -1, np.int64)
+        version = np.full(len(self.t.mop), -1, np.int32)
         version[self.r_mop], version[self.w_mop] = self.r_version, self.w_version
         return version
 
@@ -300,35 +304,46 @@ class Registers:
     @cached_property
     def edges(self) -> tuple[Edges, int]:
         """ww, wr and rw, and the first number that is no node."""
-        order = self.order
-        reads = np.flatnonzero(self.outer & self.usable[self.r_key])
-        version, txn = self.r_version[reads], self.r_txn[reads]
-        by = self.writer[version]
-        parts = [_between(by[by >= 0], txn[by >= 0], WR)]
-        one, other = self.writer[order.source], self.writer[order.target]
+        reads = np.flatnonzero(self.outer & self.usable[self.r_key]).astype(np.int32)
+        rw, free = self._rw(reads)
+        return Edges.joined([self._wr(reads), self._ww(), *rw]), free
+
+    def _wr(self, reads: Rows) -> Edges:
+        by = self.writer[self.r_version[reads]]
+        known = by >= 0
+        return _between(by[known], self.r_txn[reads][known], WR)
+
+    def _ww(self) -> Edges:
+        one, other = self.writer[self.order.source], self.writer[self.order.target]
         both = (one >= 0) & (other >= 0)
-        parts.append(_between(one[both], other[both], WW))
-        sort = np.argsort(version, kind="stable")
-        version, txn = version[sort], txn[sort]
-        first = np.searchsorted(version, np.arange(self.versions + 1))
-        count = np.diff(first)
-        times = count[order.source]
+        return _between(one[both], other[both], WW)
+
+    def _rw(self, reads: Rows) -> tuple[list[Edges], int]:
+        """From who read a version to who wrote the next; of a null that many read, by way of
+        other nodes. And the first number that is no node."""
+        order = self.order
+        version = self.r_version[reads]
+        count = np.bincount(version, minlength=self.versions).astype(np.int32)
+        first = np.cumsum(count, dtype=np.int32) - count
+        txn = self.r_txn[reads][np.argsort(version, kind="stable")]
+        times, other = count[order.source], self.writer[order.target]
         key = self.v_key[order.source]
         null = order.kind == INITIAL
         many = np.bincount(key[null], times[null], minlength=len(self.t.keys)) > PAIRS_MAX
         chained = null & many[key]
         at = np.flatnonzero((times > 0) & (other >= 0) & ~chained)
         times = times[at]
-        place = np.arange(int(times.sum())) - np.repeat(np.cumsum(times) - times, times)
-        source = txn[place + np.repeat(first[order.source[at]], times)]
-        parts.append(_between(source, np.repeat(other[at], times), RW))
+        ends = np.cumsum(times)
+        place = np.arange(int(ends[-1]) if len(ends) else 0)
+        place += np.repeat(first[order.source[at]] - (ends - times), times)
+        parts = [_between(txn[place], np.repeat(other[at], times), RW)]
         free = len(self.t)
-        for one_key in np.flatnonzero(many).tolist():
-            targets = np.unique(other[chained & (key == one_key) & (other >= 0)]).tolist()
-            readers = np.unique(txn[first[one_key] : first[one_key + 1]]).tolist()
+        for one in np.flatnonzero(many).tolist():
+            targets = np.unique(other[chained & (key == one) & (other >= 0)]).tolist()
+            readers = np.unique(txn[first[one] : first[one] + count[one]]).tolist()
             more, free = others_edges([(reader, RW) for reader in readers], targets, free)
             parts.append(more)
-        return Edges.joined(parts), free
+        return parts, free
 
     # -- for words -------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,10 @@ from harness.columns import MICRO, NONE
 from harness.history import History
 from harness.op import INFO, OK
 
-Ints = NDArray[np.int64]
+Ints = NDArray[np.integer[Any]]
+Rows = NDArray[np.int32]
+"""Numbers of rows, as a history has no more than fit. A product of two needs 64 bits: `wide`."""
+
 Bools = NDArray[np.bool_]
 
 """Codes of `Transactions.status`; what has no completion is INFO."""
@@ -33,48 +37,49 @@ class Transactions:
     """Transactions in the order of their invocations, and their micro-operations.
 
     Attributes:
-        begin, end: int64[n], positions of invocation and completion; no completion is -1.
+        begin, end: int32[n], positions of invocation and completion; no completion is -1.
         status: int8[n], OK, FAIL or INFO.
-        process: int64[n].
-        txn: int64[m], ascending, the transaction of each micro-operation.
-        mop: int64[m], its place in the history's `micro`.
+        process: int32[n].
+        txn: int32[m], ascending, the transaction of each micro-operation.
+        mop: int32[m], its place in the history's `micro`.
         f: int16[m], the code of its name in `fs`.
-        key: int64[m], rows of `keys`.
+        key: int32[m], rows of `keys`.
         keys: int64[keys], codes of the keys.
-        before: int64[m], the micro-operation before it in its transaction of the same key, or -1.
+        before: int32[m], the micro-operation before it in its transaction of the same key, or -1.
     """
 
     history: History
-    begin: Ints
-    end: Ints
+    begin: Rows
+    end: Rows
     status: NDArray[np.int8]
-    process: Ints
-    txn: Ints
-    mop: Ints
+    process: Rows
+    txn: Rows
+    mop: Rows
     f: NDArray[np.int16]
-    key: Ints
-    keys: Ints
-    before: Ints
+    key: Rows
+    keys: NDArray[np.int64]
+    before: Rows
 
     @staticmethod
     def of(history: History) -> Transactions:
         values, micro = history.values, history.values.micro
         begin = np.flatnonzero((history.type == 0) & (history.process >= 0))
-        begin = begin[values.shape[begin] == MICRO]
-        end = history.pair[begin].astype(np.int64)
-        status = np.where(end >= 0, history.type[end], INFO).astype(np.int8)
+        begin = begin[values.shape[begin] == MICRO].astype(np.int32)
+        end = history.pair[begin]
+        status = np.where(end >= 0, history.type[end], np.int8(INFO))
         told = np.where(status == OK, end, begin)
         # A completion that says nothing of what was read leaves what was asked for.
         silent = values.shape[told] != MICRO
         told[silent], status[silent & (status == OK)] = begin[silent], INFO
         row = values.row[told]
-        count = (micro.mop_start[row + 1] - micro.mop_start[row]).astype(np.int64)
-        txn = np.repeat(np.arange(len(begin)), count)
-        first = np.cumsum(count) - count
-        mop = np.arange(len(txn)) + np.repeat(micro.mop_start[row] - first, count)
+        start = micro.mop_start[row]
+        count = micro.mop_start[row + 1] - start
+        txn = np.repeat(np.arange(len(begin), dtype=np.int32), count)
+        mop = np.arange(len(txn), dtype=np.int32)
+        mop += np.repeat(start - (np.cumsum(count, dtype=np.int32) - count), count)
         keys, key = ranked(micro.mop_key[mop])
-        process = history.process[begin].astype(np.int64)
         before = _before(txn, key, int(count.max(initial=0)))
+        process = history.process[begin]
         return Transactions(
             history, begin, end, status, process, txn, mop, micro.mop_f[mop], key, keys, before
         )
@@ -137,25 +142,35 @@ def shown(value: object, most: int = SHOWN_MAX) -> str:
     return said if len(said) <= most else said[:most] + "…"
 
 
-def ranked(codes: Ints) -> tuple[Ints, Ints]:
+def ranked(codes: Ints) -> tuple[NDArray[np.int64], Rows]:
     """The distinct codes, ascending, and the rank of each of `codes` among them.
 
     Codes that are dense, as keys and values are as a rule, need no sort.
     """
     if not len(codes):
-        return codes, codes
+        return codes.astype(np.int64), codes.astype(np.int32)
     low, high = int(codes.min()), int(codes.max())
     if high - low > 4 * len(codes) + 1024:
         distinct, rank = np.unique(codes, return_inverse=True)
-        return distinct, rank.astype(np.int64)
+        return distinct.astype(np.int64, copy=False), rank.astype(np.int32)
+    shifted = codes - low if low else codes
     there = np.zeros(high - low + 1, np.bool_)
-    there[codes - low] = True
-    distinct = np.flatnonzero(there) + low
-    return distinct, (np.cumsum(there) - 1)[codes - low]
+    there[shifted] = True
+    number = np.cumsum(there, dtype=np.int32)
+    number -= 1
+    return np.flatnonzero(there) + low, number[shifted]
 
 
-def _before(txn: Ints, key: Ints, longest: int) -> Ints:
-    before = np.full(len(txn), -1, np.int64)
+def wide(first: Ints, width: int, second: Ints) -> NDArray[np.int64]:
+    """One number of two: `second` is less than the width."""
+    both = first.astype(np.int64)
+    both *= max(width, 1)
+    both += second
+    return both
+
+
+def _before(txn: Rows, key: Rows, longest: int) -> Rows:
+    before = np.full(len(txn), -1, np.int32)
     if longest <= 16:  # compare each with those just before it: no sort
         for back in range(1, longest):
             same = (txn[back:] == txn[:-back]) & (key[back:] == key[:-back])

@@ -11,6 +11,7 @@ import numpy as np
 from checkers import cycles
 from checkers.cycles import CLASSES, WORDS, Cycle, Edges
 from checkers.smallest import Find, smallest
+from checkers.tangles import tangled
 from checkers.transactions import Bools, Transactions
 from checkers.txn_words import Reason, Words
 from harness import consistency
@@ -107,11 +108,15 @@ def cycle_cases(
         free: the first number that is no node.
         words: what tells of some transactions, named in this order.
     """
-    node = np.flatnonzero(committed)
-    ended = np.where(t.status == OK, t.end, -1)
-    end = ended[node]
+    node = np.flatnonzero(committed).astype(np.int32)
+    ended = np.where(t.status == OK, t.end, np.int32(-1))
+    known = tangled(edges, free, node, t.begin, ended)
+    if not known.any():
+        return {}
+    # Edges of time are many: only those that can close a circle are made.
+    edges, node = edges.take(known[edges.source] & known[edges.target]), node[known[node]]
     process = cycles.process_edges(t.process[node], node)
-    realtime, nodes = cycles.realtime_edges(t.begin[node], end, node, len(t.history), free)
+    realtime, nodes = cycles.realtime_edges(t.begin[node], ended[node], node, free)
     found: dict[str, list[Cycle]] = {}
     for cycle in cycles.cycles(edges, process, realtime, t.begin, ended, nodes):
         found.setdefault(cycle.anomaly, []).append(cycle)

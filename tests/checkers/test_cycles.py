@@ -56,10 +56,10 @@ def test_time_leads_to_all_that_began_after_the_end_and_to_no_other() -> None:
         rng = random.Random(seed)
         count = rng.randint(1, 8)
         places = rng.sample(range(2 * count), 2 * count)
-        pairs = [sorted(places[2 * at : 2 * at + 2]) for at in range(count)]
+        pairs = sorted(sorted(places[2 * at : 2 * at + 2]) for at in range(count))
         begin = np.array([pair[0] for pair in pairs], np.int64)
         end = np.array([pair[1] if rng.random() < 0.8 else -1 for pair in pairs], np.int64)
-        edges, free = realtime_edges(begin, end, np.arange(count), 2 * count, count)
+        edges, free = realtime_edges(begin, end, np.arange(count), count)
         for one in range(count):
             later = {other for other in range(count) if 0 <= end[one] < begin[other]}
             assert reached(edges, one, count) == later
