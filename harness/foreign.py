@@ -121,13 +121,13 @@ def _own(path: Path) -> Events:
 
 def _is_another_tools(text: bytes) -> bool:
     """Whether the first event says that it is not of ours."""
+    if text.lstrip()[:1] == b"[":
+        return True
     try:
         event = msgspec.json.decode(text.lstrip().partition(b"\n")[0])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
-    if not isinstance(event, dict):
-        return isinstance(event, list)
-    return event.get("index") not in (0, None) or gaps.has_gap(event)
+    return isinstance(event, dict) and (event.get("index") not in (0, None) or gaps.has_gap(event))
 
 
 READERS: Final[Mapping[str, Callable[[Path], Events]]] = {

@@ -32,28 +32,34 @@ def lines(source: Source, notes: list[str], _: object) -> Iterator[tuple[bytes, 
     Raises:
         Misread: an array is malformed.
     """
-    first = b""
-    while not first.strip() and (block := source.read(1 << 12)):
-        first += block
-    if first.lstrip()[:1] == b"[":
-        return _of_array(first + _rest(source), notes)
-    return chunks(_Again(first, source))
+    text, is_array = _begun(source)
+    return _of_array(_rest(text), notes) if is_array else chunks(text)
 
 
 def place(source: Source, position: int) -> int:
     """Where the event at a position begins, in bytes of the text."""
-    text = _rest(source)
-    if text.lstrip()[:1] == b"[":
-        starts, _, _ = _scanned(text)
+    text, is_array = _begun(source)
+    if is_array:
+        starts, _, _ = _scanned(_rest(text))
         return starts[position] if position < len(starts) else 0
     offset = 0
-    for line in text.split(b"\n"):
-        if line.strip():
-            if not position:
-                return offset + len(line) - len(line.lstrip())
-            position -= 1
-        offset += len(line) + 1
-    return len(text)
+    for chunk, _ in chunks(text):
+        for line in chunk.split(b"\n"):
+            if line.strip():
+                if not position:
+                    return offset + len(line) - len(line.lstrip())
+                position -= 1
+            offset += len(line) + 1
+        offset -= 1  # what follows the last line break is no line
+    return offset
+
+
+def _begun(source: Source) -> tuple[_Again, bool]:
+    """The text, and whether it is an array."""
+    blocks: list[bytes] = []
+    while not (blocks and blocks[-1].strip()) and (block := source.read(1 << 12)):
+        blocks.append(block)
+    return _Again(b"".join(blocks), source), b"".join(blocks[-1:]).lstrip()[:1] == b"["
 
 
 class _Again:
@@ -64,10 +70,10 @@ class _Again:
 
     def read(self, size: int, /) -> bytes:
         first, self._first = self._first[:size], self._first[size:]
-        return first + self._source.read(size - len(first))
+        return first + self._source.read(size - len(first)) if len(first) < size else first
 
 
-def _rest(source: Source) -> bytes:
+def _rest(source: _Again) -> bytes:
     blocks = []
     while block := source.read(1 << 20):
         blocks.append(block)

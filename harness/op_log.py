@@ -25,7 +25,7 @@ from harness.stretch import Malformed
 
 OPERATION = re.compile(
     rb"(?:^|[-:\]][ \t]+)(?P<process>:?[\w.-]+)[ \t]+:(?P<type>invoke|ok|fail|info)[ \t]+"
-    rb":(?P<f>[^\s,;\"()\[\]{}]+)(?:[ \t]+(?P<rest>\S.*?))?[ \t\r]*$",
+    rb":(?P<f>[^\s,;\"()\[\]{}]+)(?P<rest>[ \t\r].*)?$",
     re.MULTILINE,
 )
 LIKE = re.compile(rb"[ \t]:(?:invoke|ok|fail)[ \t]")
@@ -84,7 +84,8 @@ def _event(line: bytes, offset: int, is_torn: bool) -> bytes | None:
         return None
     if is_torn:
         return None
-    kind, rest = match["type"], (match["rest"] or b"nil").strip()
+    kind, rest = match["type"], (match["rest"] or b"").strip() or b"nil"
+    at = offset + match.end() - len(match["rest"] or b"") + 1
     value, *more = (part.strip() for part in rest.split(b"\t") if part.strip())
     further = [part for part in more if _FURTHER.fullmatch(part)]
     errors = [part for part in more if part not in further]
@@ -104,7 +105,7 @@ def _event(line: bytes, offset: int, is_torn: bool) -> bytes | None:
         spelling.feed(text)
         event = spelling.feed(b"}\n") if len(spelling.state.open.frames) == 2 else b""
     except (EdnError, Malformed) as error:
-        raise Misread(offset + match.start("rest"), error.reason) from None
+        raise Misread(at, error.reason) from None
     if spelling.state.open.lacks is not None or event.count(b"\n") != 1:
-        raise Misread(offset + match.start("rest"), "what follows is no value: expected one of EDN")
+        raise Misread(at, "what follows is no value: expected one of EDN")
     return event
