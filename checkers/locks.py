@@ -7,13 +7,15 @@ A client that acquires again what it holds goes on holding it, and may be told t
 that does so after a release in doubt, which may still happen, is certain of no moment: the lock was
 the client's at one of the moments while it was asking, and then perhaps not any more.
 
-Cost: about 5 µs an operation.
+Cost: about 10 µs an operation.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -64,8 +66,8 @@ class Hold:
 
     def shown(self, begin: int, end: int) -> list[Granted]:
         """The grants by which the client held the lock all the time between these places."""
-        before = [place for place, one in enumerate(self.grants) if one.end < begin]
-        return [one for one in self.grants[before[-1] :] if one.end < end]
+        first, last = (bisect_left(self.grants, at, key=attrgetter("end")) for at in (begin, end))
+        return self.grants[first - 1 : last]
 
 
 @dataclass(slots=True)

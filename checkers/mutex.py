@@ -17,7 +17,7 @@ A client that acquires again what it holds goes on holding it, and may be told t
 
 Blind to: acquisitions and writes in doubt, which need not have happened; tokens that are no
     integers.
-Cost: sorts; about 5 µs an operation.
+Cost: sorts; about 10 µs an operation.
 Source: M. Kleppmann, "How to do distributed locking" (2016), for fencing tokens.
 
 How it works. Of holds that are known, each can be taken to begin when its holder is told of it, and
@@ -53,12 +53,17 @@ def check(history: History, contract: Contract) -> Verdict:
     grants = sum(len(lock.grants) for lock in found)
     doubts = [] if grants else ["nobody acquired a lock"]
     stats = {"grants": grants, "writes": sum(len(lock.writes) for lock in found)}
-    return judged(history, partial(_cases, lease_ns), doubts=doubts, stats=stats)
+
+    def detect(told: Told) -> Mapping[str, Cases]:
+        whole = told.history is history
+        return _cases(told, found if whole else locks(told.history, lease_ns), lease_ns)
+
+    return judged(history, detect, doubts=doubts, stats=stats)
 
 
-def _cases(lease_ns: int | None, told: Told) -> Mapping[str, Cases]:
+def _cases(told: Told, some: Sequence[Lock], lease_ns: int | None) -> Mapping[str, Cases]:
     found: dict[str, list[tuple[Lock, Pair]]] = {name: [] for name in ANOMALIES}
-    for lock in locks(told.history, lease_ns):
+    for lock in some:
         found["mutex-overlap"] += ((lock, pair) for pair in _overlaps(lock))
         found["token-regression"] += ((lock, pair) for pair in _behind(lock.grants, equal=True))
         found["fencing-violation"] += ((lock, pair) for pair in _behind(lock.writes, equal=False))
