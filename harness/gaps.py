@@ -7,7 +7,7 @@
                                   is said of an order that nobody saw.
     processes by name             clients are numbered in the order they come
     no f                          "txn", where the value is one of micro-operations
-    get, put, append of a :key    `[key, value]`; get is read, put is write, "" is null
+    get and put of a :key         `read` and `write` of `[key, value]`; "" is null
 
 A history that has all of it passes through as it is; whether it does is seen in what comes first.
 What was put in is remarked.
@@ -29,7 +29,7 @@ from harness.columnize import dump
 from harness.lines import CODES
 from harness.op import NEMESIS
 
-KEYED = {"get": "read", "put": "write", "append": "append"}
+KEYED = {"get": "read", "put": "write"}
 READS = frozenset({"read", "dequeue", "pop", "get"})
 _LOOKED_AT = 1000
 """Lines in which a client's event is looked for."""
@@ -88,7 +88,7 @@ class Filler:
             for line in _lines(chunk):
                 event = _decoded(line)
                 if isinstance(event, dict):
-                    self._complete(event)
+                    self._complete(event, position)
                     if _is_client(event):
                         self._number(event, position)
                     line = dump(event)
@@ -96,15 +96,17 @@ class Filler:
                 position += 1
             yield b"".join(line + b"\n" for line in out), is_last
 
-    def _complete(self, event: Event) -> None:
+    def _complete(self, event: Event, position: int) -> None:
         """Fill in what the event alone tells."""
         if event.get("f") is None and _is_txn(event.get("value")):
             event["f"] = "txn"
             self._remark("the events have no f: those of micro-operations are taken for txn")
+        if "key" in event and event.get("f") == "append":
+            # Who passed it over would take what is read afterwards for a lie.
+            raise Unfilled(position, "append to the text of a key, which no workload judges")
         if "key" in event and _text(event.get("f")) in KEYED:
             value = event.get("value")
-            absent = value == "" and event["f"] != "append"
-            event["value"] = [event.pop("key"), None if absent else value]
+            event["value"] = [event.pop("key"), None if value == "" else value]
             event["f"] = KEYED[event["f"]]
             self._remark(
                 'get and put of a key are taken for read and write of [key, value], "" for null'
@@ -135,7 +137,7 @@ class Filler:
                 event = _decoded(line)
                 position = len(events)
                 if isinstance(event, dict):
-                    self._complete(event)
+                    self._complete(event, position)
                     if _is_client(event):
                         if event.get("type") == "invoke":
                             raise Unfilled(

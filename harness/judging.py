@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from checkers import linearizable
-from harness import catalog
+from harness import catalog, foreign
 from harness.arguments import checkers, jury, split_options, with_logs
 from harness.errors import UsageError
 from harness.guarantees import OF_ALL, Contract, derive
@@ -108,7 +108,7 @@ def _record_of(path: Path) -> Mapping[str, Any]:
     try:
         return RunFolder.find(path).load("test.json")
     except UsageError:
-        if path.is_dir():
+        if path.is_dir() and not any((path / name).exists() for name in foreign.NAMES):
             raise
         return {}
 

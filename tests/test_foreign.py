@@ -68,6 +68,15 @@ def test_every_sample_is_judged() -> None:
     assert {path.name for path in FOLDER.iterdir()} == set(GOLDEN)
 
 
+def test_a_folder_of_another_tool_is_judged_by_the_history_in_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "history.edn").write_bytes((FOLDER / "knossos-list.edn").read_bytes())
+    (tmp_path / "results.edn").write_text("{:valid? true}", encoding="utf-8")
+    status, verdict = judged(tmp_path, "register", capsys)
+    assert status == 1 and set(verdict["anomalies"]) == {"phantom"}
+
+
 def test_what_was_put_in_is_told_to_people_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(FOLDER / "kv-valid.txt"), "--workload", "register"]) == 0
     assert "  reading: get and put of a key are taken for read" in capsys.readouterr().out
@@ -181,6 +190,12 @@ EVENT = "{:type :invoke, :f :x, :process 0}"
         ("h.edn", f'{EVENT}\n{{:value {{3 1 "3" 2}}}}\n', 2, 1, "a map has a key twice"),
         ("h.json", '[{"type":"invoke","f":"x","process":0},\n  {"type" "ok"}]', 2, 11, "not JSON"),
         ("h.json", '[{"type":"invoke","f":"x","process":0},\n  7]', 2, 3, "a JSON object"),
+        (
+            "h.txt",
+            "{:process 0 :type :invoke :f :put :key 1 :value 3}\n"
+            " {:process 1 :type :invoke :f :append :key 1 :value 4}\n",
+            *(2, 2, "append to the text of a key"),
+        ),
         ("h.jsonl", '{"type":"invoke","f":"x","process":0}\n\n {"a":x}\n{}\n', 3, 7, "not JSON"),
         ("h.jsonl", '{"type":"invoke","f":"x","process":0}\n  {"a":7}\n{}\n', 2, 3, "no 'type'"),
         ("h.ndjson", '{"type":"invoke","f":"x","process":0}\n {"a":x}\n{}\n', 2, 7, "not JSON"),
