@@ -9,13 +9,14 @@ What is wrong with a value whatever the order in which values come out is told h
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from checkers.linearizable import values as columns
 from checkers.linearizable.values import Bools, Ints, Ops
-from harness.columns import NULL
+from harness.columns import NULL, OBJECT_MIN, is_object
 from harness.history import History
 
 Numbers = NDArray[np.int32]
@@ -116,6 +117,24 @@ def _first(ops: Ops, number: Numbers, count: int, never: int) -> tuple[Numbers, 
     begin, end = np.full(count, never, np.int64), np.full(count, never, np.int64)
     begin[there], end[there] = ops.begin[first[there]], ops.end[first[there]]
     return first, begin, end
+
+
+def unlike_spelled(history: History, told: Values) -> Bools:
+    """Values that codes tell from others which models take for the same: 1.0 or true beside 1."""
+    objects = history.values.objects
+    codes = told.value[is_object(told.value)]
+    text = objects.data[objects.start[codes - OBJECT_MIN]] == ord('"')
+    integers = {code: _integer(history.values.decode(code)) for code in codes[~text].tolist()}
+    whole = [(code, same) for code, same in integers.items() if same is not None]
+    pairs = np.array(whole, np.int64).reshape(-1, 2)
+    return np.isin(told.value, pairs[np.isin(pairs[:, 1], told.value)])
+
+
+def _integer(thing: Any) -> int | None:
+    """The integer that equals it and has another code; None if there is none."""
+    if isinstance(thing, bool | float) and thing == thing and abs(thing) < 2**53:
+        return int(thing) if thing == int(thing) else None
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ import numpy as np
 from checkers import linearizable
 from checkers.linearizable import values as columns
 from checkers.linearizable.containers import Arguments, Cases, Container
-from checkers.linearizable.held import Strays, Values
+from checkers.linearizable.held import Strays, Values, unlike_spelled
 from checkers.linearizable.inside import Inside, Line
 from checkers.linearizable.models import Fifo, Unordered
 from checkers.linearizable.values import Bools, Ints, Ops
@@ -65,7 +65,8 @@ def check(history: History, contract: Contract) -> Verdict:
     if read is None:
         return linearizable.judge(history, model, budget=budget)
     told, doubtful = read
-    ambiguous = told.key[(told.puts > 1) | ((told.puts > 0) & (told.value == NULL))]
+    twice = (told.puts > 1) | unlike_spelled(history, told)
+    ambiguous = told.key[twice | ((told.puts > 0) & (told.value == NULL))]
     clear = ~np.isin(told.key, ambiguous)
     seen = _Findings(Arguments(history, told, keyed, QUEUE), not unordered, clear)
     # Keys where somebody may have taken what was never seen again.

@@ -40,7 +40,7 @@ from checkers.linearizable import nesting
 from checkers.linearizable import values as columns
 from checkers.linearizable.containers import Arguments, Cases, Container
 from checkers.linearizable.doubts import Doubts, Places, Short, split
-from checkers.linearizable.held import Strays, Values
+from checkers.linearizable.held import Strays, Values, unlike_spelled
 from checkers.linearizable.inside import Inside, Line
 from checkers.linearizable.models import Stack
 from checkers.linearizable.values import Bools, Ints
@@ -71,7 +71,8 @@ def check(history: History, contract: Contract) -> Verdict:
     if read is None:
         return linearizable.judge(history, model, budget=budget)
     told, doubtful = read
-    unclear = np.unique(told.key[(told.puts > 1) | ((told.puts > 0) & (told.value == NULL))])
+    twice = (told.puts > 1) | unlike_spelled(history, told)
+    unclear = np.unique(told.key[twice | ((told.puts > 0) & (told.value == NULL))])
     clear = ~np.isin(told.key, unclear)
     judged, searched, short = _Judged(told, never, clear), unclear, []
     unsure = np.intersect1d(judged.wrong_keys(), doubtful.key)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from checkers import linearizable as linearizable_checker
-from checkers.linearizable import stack
+from checkers.linearizable import queue, stack
 from checkers.linearizable.models import Stack
 from checkers.linearizable.search import Call, search
 from harness.bench.objects import stacks, timed
@@ -245,6 +245,17 @@ def test_what_is_pushed_twice_is_searched() -> None:
     c1:                                             |- pop -> 1 --|
     """
     assert stack.check(drawn(text), STRICT).counts == {"nonlinearizable": 1}
+
+
+@pytest.mark.parametrize("module", [stack, queue])
+def test_a_number_is_the_same_however_it_is_spelled(module: Any) -> None:
+    put, take = ("push", "pop") if module is stack else ("enqueue", "dequeue")
+    text = f"""
+    c0: |- {put} 1.0 --|  |- {take} -> 1 --|
+    """
+    assert module.check(drawn(text), STRICT).outcome is Outcome.VALID
+    other = drawn(text.replace("-> 1", "-> 2"))
+    assert module.check(other, STRICT).counts == {"phantom": 1}
 
 
 def test_values_are_of_any_kind() -> None:
