@@ -7,49 +7,54 @@ is. (Jepsen's checker keeps a vector as long as the largest offset.)
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
+from checkers.transactions import Rows, wide
+
+Ints = NDArray[np.integer[Any]]
 Bools = NDArray[np.bool_]
 
 TABLE_FACTOR = 8
 """A table may have this many cells a value: bytes, so about as much memory as the values take."""
 
 
-def dense(values: Ints) -> tuple[Ints, Ints]:
+def dense(values: Ints) -> tuple[Rows, Ints]:
     """(code of each value, the distinct values in ascending order).
 
     >>> dense(np.array([30, 10, 30]))
-    (array([1, 0, 1]), array([10, 30]))
+    (array([1, 0, 1], dtype=int32), array([10, 30]))
     """
     if not len(values):
-        return values, values
+        return values.astype(np.int32), values
     low, high = int(values.min()), int(values.max())
     if high - low >= TABLE_FACTOR * len(values) + 1024:
         distinct, codes = np.unique(values, return_inverse=True)
-        return codes.astype(np.int64, copy=False).reshape(-1), distinct
-    shifted = values - low
+        return codes.astype(np.int32).reshape(-1), distinct
+    shifted = values - low if low else values
     there = np.zeros(high - low + 1, np.bool_)
     there[shifted] = True
-    number = np.cumsum(there, dtype=np.int64) - 1
+    number = np.cumsum(there, dtype=np.int32)
+    number -= 1
     return number[shifted], np.flatnonzero(there) + low
 
 
-def paired(first: Ints, count: int, second: Ints) -> tuple[Ints, Ints, Ints]:
+def paired(first: Ints, count: int, second: Ints) -> tuple[Rows, Ints, Ints]:
     """(code of each pair, and of each distinct pair in ascending order its first and its second).
 
     first: of 0 … count - 1. second: any integers.
     """
     if not len(first):
-        return first, first, second
+        return first.astype(np.int32), first, second
     low = int(second.min())
     width = int(second.max()) - low + 1
     if count * width >= 2**62:
         inner, distinct = dense(second)
-        codes, pairs = dense(first * len(distinct) + inner)
+        codes, pairs = dense(wide(first, len(distinct), inner))
         return codes, pairs // len(distinct), distinct[pairs % len(distinct)]
-    codes, pairs = dense(first * width + (second - low))
+    codes, pairs = dense(wide(first, width, second - low if low else second))
     return codes, pairs // width, pairs % width + low
 
 

@@ -13,6 +13,7 @@ from checkers.log.deletions import deletable
 from checkers.log.final import FinalReads, final_reads
 from checkers.log.order import Order
 from checkers.log.tables import UNKNOWN
+from checkers.transactions import wide
 from harness.op import OK
 
 
@@ -105,8 +106,8 @@ def precommitted_reads(order: Order) -> Cases:
     both = np.flatnonzero(polls[sent.op])
     entries = entries[
         np.isin(
-            polled.op[entries] * count + order.polled[entries],
-            sent.op[both] * count + order.sent[both],
+            wide(polled.op[entries], count, order.polled[entries]),
+            wide(sent.op[both], count, order.sent[both]),
         )
     ]
     entries = entries[np.lexsort((polled.key[entries], polled.op[entries]))]

@@ -75,8 +75,8 @@ def floors(order: Order) -> Ints:
     """int64[keys]; the last slot of each key before the bound, UNKNOWN without one: who reads on
     from there, or from anywhere before it, misses nothing."""
     bound = bounds(order)
-    floor = np.full(len(bound), UNKNOWN, np.int64)
-    below = np.flatnonzero(order.slot_offset < bound[order.slot_key])
+    floor = np.full(len(bound), UNKNOWN, np.int32)
+    below = np.flatnonzero(order.slot_offset < bound[order.slot_key]).astype(np.int32)
     np.maximum.at(floor, order.slot_key[below], below)
     return floor
 

@@ -22,6 +22,7 @@ from checkers.log.codes import Ints, dense
 from checkers.log.final import final_reads
 from checkers.log.order import Order
 from checkers.log.tables import Tables
+from checkers.transactions import wide
 from harness.op import OK
 
 SEEN, TAKEN, DROPPED = range(3)
@@ -38,12 +39,12 @@ def worst_lag(order: Order) -> dict[str, Any] | None:
         return None
     row, processes = dense(tables.process[polls])
     size = len(tables.history) + 1
-    done = row * size + tables.end[polls]
+    done = wide(row, size, tables.end[polls])
     by_end = np.argsort(done)
     done, polls = done[by_end], polls[by_end]
 
     process, key, since, kind, slot = _events(order, processes)
-    owner = process * len(tables.keys) + key
+    owner: Ints = process * len(tables.keys) + key
     by_owner = np.argsort(owner * size + since)
     process, key, since, kind, slot, owner = (
         column[by_owner] for column in (process, key, since, kind, slot, owner)
@@ -90,7 +91,7 @@ def _known_since(order: Order) -> Ints:
     """int64[slots]; the time at which somebody first knew of this slot of a key or a later one."""
     tables, sent = order.tables, order.tables.sent
     op = np.concatenate([sent.op, tables.polled.op])[order.source]
-    first = np.full(len(order.slot_key), len(tables.status), np.int64)
+    first: Ints = np.full(len(order.slot_key), len(tables.status), np.int64)
     np.minimum.at(first, order.place, op)
     # From the end, key by key: those of earlier keys are made smaller than all that come before.
     shift = order.slot_key * (len(tables.status) + 1)

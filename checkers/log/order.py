@@ -21,15 +21,15 @@ from harness.op import FAIL, INFO, OK
 
 class Order:
     """Attributes:
-    sent, polled: int64, the message of each entry of `tables.sent` and `tables.polled`.
+    sent, polled: int32, the message of each entry of `tables.sent` and `tables.polled`.
     key, value: int64[messages]; a message's key, and its value's code.
     read: bool[messages], polled by an operation that is OK.
     sends: int64[messages], how many times it was sent; more than one and the workload is to blame.
     committed: bool[ops], must have taken place: OK, or INFO and something that it sent was read.
     slot_key, slot_offset: int64[slots].
-    sent_slot, polled_slot: int64, the slot of each entry; UNKNOWN if nothing proves one.
-    source: int64[placements], ascending: an entry of `sent`, or behind those one of `polled`.
-    placed, place: int64[placements], message and slot.
+    sent_slot, polled_slot: int32, the slot of each entry; UNKNOWN if nothing proves one.
+    source: int32[placements], ascending: an entry of `sent`, or behind those one of `polled`.
+    placed, place: int32[placements], message and slot.
     views: what others derive from it, by a name of theirs.
     """
 
@@ -55,10 +55,10 @@ class Order:
         sent, count = self.tables.sent, len(self.tables.keys)
         proven = offsets != UNKNOWN
         proven[: len(sent)] &= self.committed[sent.op]
-        self.source = there = np.flatnonzero(proven)
+        self.source = there = np.flatnonzero(proven).astype(np.int32)
         self.place, self.slot_key, self.slot_offset = paired(keys[there], count, offsets[there])
         self.placed = np.concatenate([self.sent, self.polled])[there]
-        slot = np.full(len(offsets), UNKNOWN, np.int64)
+        slot = np.full(len(offsets), UNKNOWN, np.int32)
         slot[there] = self.place
         self.sent_slot, self.polled_slot = slot[: len(sent)], slot[len(sent) :]
         self._infer(self.sent, self.sent_slot)
@@ -73,7 +73,7 @@ class Order:
     @cached_property
     def some_slot(self) -> Ints:
         """int64[messages]; a slot that each message lies in, UNKNOWN if there is none."""
-        slot = np.full(len(self.key), UNKNOWN, np.int64)
+        slot = np.full(len(self.key), UNKNOWN, np.int32)
         slot[self.placed] = self.place
         return slot
 
@@ -103,7 +103,7 @@ class Order:
     @cached_property
     def contested(self) -> Bools:
         """bool[slots]; which hold more than one message."""
-        some = np.empty(len(self.slot_key), np.int64)
+        some = np.empty(len(self.slot_key), np.int32)
         some[self.place] = self.placed
         contested = np.zeros(len(some), np.bool_)
         contested[self.place[some[self.place] != self.placed]] = True

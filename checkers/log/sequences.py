@@ -19,6 +19,7 @@ from checkers.log.deletions import floors
 from checkers.log.order import Order
 from checkers.log.spans import of_steps, polled_there
 from checkers.log.tables import UNKNOWN, Entries
+from checkers.transactions import wide
 from harness.op import FAIL, OK
 from harness.windows import Windows
 
@@ -75,9 +76,9 @@ class Sequences:
     def _grouped(self) -> tuple[Ints, Bools]:
         """(entries, op by op and key by key; which of them begin a run)."""
         entries = self.entries
-        order = np.arange(len(entries))
+        order = np.arange(len(entries), dtype=np.int32)
         if self.verb == "sent" and (entries.op[1:] == entries.op[:-1]).any():
-            order = np.lexsort((entries.key, entries.op))
+            order = np.lexsort((entries.key, entries.op)).astype(np.int32)
         op, key = entries.op[order], entries.key[order]
         begins = np.ones(len(entries), np.bool_)
         begins[1:] = (op[1:] != op[:-1]) | (key[1:] != key[:-1])
@@ -87,7 +88,7 @@ class Sequences:
     def internal(self) -> Steps:
         """Steps inside of a run that are not to the next slot, of keys that were not rebalanced."""
         order, begins = self._grouped
-        place = np.flatnonzero(~begins)
+        place = np.flatnonzero(~begins).astype(np.int32)
         steps = self._steps(order[place - 1], order[place])
         return steps.where(~self._rebalanced(steps)) if len(steps.size) else steps
 
@@ -108,13 +109,13 @@ class Sequences:
     @cached_property
     def _external(self) -> tuple[Steps, int]:
         order, begins = self._grouped
-        first = np.flatnonzero(begins)
-        last = np.append(first[1:], len(order)) - 1
+        first: Ints = np.flatnonzero(begins)
+        last: Ints = np.append(first[1:], len(order)) - 1
         op = self.entries.op[order[first]]
         counts = self.counts[op]
         first, last, op = order[first[counts]], order[last[counts]], op[counts]
         process, _ = dense(self.tables.process[op])
-        owner, _ = dense(process * len(self.tables.keys) + self.entries.key[first])
+        owner: Ints = dense(wide(process, len(self.tables.keys), self.entries.key[first]))[0]
         by_owner = order_by(owner)
         first, last, op, owner = (column[by_owner] for column in (first, last, op, owner))
         # The latest run before each that moved the position.

@@ -12,6 +12,7 @@ import numpy as np
 from checkers.log.codes import Bools, Ints, paired
 from checkers.log.order import Order
 from checkers.log.tables import UNKNOWN
+from checkers.transactions import wide
 from harness.licences import LINGER_NS
 from harness.op import INFO, OK
 from harness.windows import NEVER, Windows
@@ -87,8 +88,8 @@ def polled_there(order: Order, messages: Ints, slots: Ints) -> Bools:
     """bool[pairs]; whether somebody polled the message in that slot."""
     known = order.polled_slot != UNKNOWN
     count = len(order.key)
-    polled = order.polled_slot[known] * count + order.polled[known]
-    there: Bools = np.isin(slots * count + messages, polled)
+    polled = wide(order.polled_slot[known], count, order.polled[known])
+    there: Bools = np.isin(wide(slots, count, messages), polled)
     return there
 
 

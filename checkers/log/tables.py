@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checkers.log.codes import Bools, Ints, dense
+from checkers.transactions import wide
 from harness.columns import MAP, MICRO, OFFSET, VALUE, is_integer
 from harness.history import History
 from harness.op import INFO, INVOKE, OK
@@ -30,7 +31,7 @@ class Entries:
     """Messages that operations sent or polled, in the order of the file.
 
     Attributes:
-        op: int64, row of the operation. key: int64, row of the key.
+        op: int32, row of the operation. key: int32, row of the key.
         value: int64, code (see `harness.columns`). offset: int64, UNKNOWN if it is.
     """
 
@@ -82,7 +83,7 @@ class Tables:
         answered = is_invocation & (other >= 0)
         status[answered] = history.type[other[answered]]
         completed = np.where(other < 0, len(history), other)
-        row_of = np.full(len(position), -1, np.int64)
+        row_of = np.full(len(position), -1, np.int32)
         row_of[chosen] = np.arange(len(chosen))
         op_of_mop = row_of[micro.row_of_mop()]
         sent, polled = _sent(history, op_of_mop), _polled(history, op_of_mop)
@@ -151,7 +152,7 @@ def _polled(history: History, op_of_mop: Ints) -> tuple[Ints, Ints, Ints, Ints]:
     return op, key, micro.entry_value[entries], _known(micro.entry_offset[entries])
 
 
-def _known(offset: Ints) -> Ints:
+def _known(offset: NDArray[np.int64]) -> Ints:
     return np.where(is_integer(offset) & (offset >= 0), offset, UNKNOWN)
 
 
@@ -185,9 +186,10 @@ class Assigns:
         names = ("assign", "subscribe", "seek")
         done = history.select(f=names)
         done = done[(history.type[done] != INVOKE) & (history.process[done] >= 0)]
-        process, processes = dense(history.process[done].astype(np.int64))
+        process, processes = dense(history.process[done])
         size = len(history)
-        order = np.argsort(process * size + done)
+        when = wide(process, size, done)
+        order = np.argsort(when)
         is_subscription = _states(
             process[order],
             history.f[done[order]] == history.code("subscribe"),
@@ -204,7 +206,7 @@ class Assigns:
             size,
             len(keys),
             processes,
-            (process * size + done)[order],
+            when[order],
             history.type[done[order]] == OK,
             is_subscription,
             np.concatenate([[0], np.cumsum(is_subscription)]),
