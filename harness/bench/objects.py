@@ -1,4 +1,4 @@
-"""Histories of objects that behave: registers, queues, sets, counters.
+"""Histories of objects that behave: registers, queues, stacks, sets, counters.
 
 An operation takes effect at a drawn moment between its call and its return; as many operations as
 there are clients are under way at any time, and some end in doubt.
@@ -6,6 +6,7 @@ there are clients are under way at any time, and some end in doubt.
 
 from __future__ import annotations
 
+import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -121,6 +122,57 @@ def queues(overtaken: int = -1) -> tuple[Draw, Apply]:
         return inside.popleft() if inside else None
 
     return draw, apply
+
+
+def stacks(overtaken: int = -1) -> tuple[Draw, Apply]:
+    """A stack; after so many operations, one value comes out from below many others."""
+    inside: list[int] = []
+    count, planted = 0, overtaken < 0
+
+    def draw(rng: random.Random, number: int) -> tuple[str, Any]:
+        return ("push", number) if rng.random() < 0.5 else ("pop", None)
+
+    def apply(f: str, asked: Any) -> Any:
+        nonlocal count, planted
+        count += 1
+        if f == "push":
+            inside.append(asked)
+            return asked
+        if not planted and count > overtaken and len(inside) > 4 * CLIENTS:
+            planted = True
+            return inside.pop(-3 * CLIENTS)
+        return inside.pop() if inside else None
+
+    return draw, apply
+
+
+def priority_queues(overtaken: int = -1) -> tuple[Draw, Apply]:
+    """A queue from which the least comes out; after so many operations, once a much greater one."""
+    inside: list[int] = []
+    count, planted = 0, overtaken < 0
+
+    def draw(rng: random.Random, number: int) -> tuple[str, Any]:
+        # Each number once, and no two that follow each other are close.
+        return ("insert", number * SCATTER % 2**32) if rng.random() < 0.5 else ("delete-min", None)
+
+    def apply(f: str, asked: Any) -> Any:
+        nonlocal count, planted
+        count += 1
+        if f == "insert":
+            heapq.heappush(inside, asked)
+            return asked
+        if not planted and count > overtaken and len(inside) > 4 * CLIENTS:
+            planted, greatest = True, max(inside)
+            inside.remove(greatest)
+            heapq.heapify(inside)
+            return greatest
+        return heapq.heappop(inside) if inside else None
+
+    return draw, apply
+
+
+SCATTER = 2_654_435_761
+"""Odd, so that it is a bijection of 32 bits."""
 
 
 def drained(operations: int, vanishing: int = -1) -> tuple[Draw, Apply]:

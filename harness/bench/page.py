@@ -117,6 +117,8 @@ def _intro(missing: str) -> Iterator[str]:
     yield "  An operation of `append` and `wr` is a whole transaction. *peak*: the whole process."
     yield f"- *growth*: a check's time over that of half as many operations; at most {GROWTH_MAX}."
     yield "- *missed*: which targets were. A history with a planted flaw must show just that one."
+    yield "- A row that is new or has changed is measured alone (`--only NAME`), its line put in:"
+    yield "  lines may be of different days."
     yield f"- A process, ours or the peer's, may take {CPU_S} s and {MEMORY_BYTES >> 30} GB. What"
     yield "  is said of Porcupine is its check alone, on the same file, by a program of ours on its"
     yield "  library, with its partitions by key."

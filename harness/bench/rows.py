@@ -18,9 +18,11 @@ from harness.bench.objects import (
     cas_registers,
     counters,
     drained,
+    priority_queues,
     queues,
     registers,
     sets,
+    stacks,
     timed,
 )
 from harness.bench.transactions import transactions
@@ -98,6 +100,14 @@ def _queues(operations: int, *, flaw: bool = False) -> Iterator[Op]:
     return timed(queues(overtaken=flawed), operations, doubtful=0)
 
 
+def _stacks(operations: int, *, flaw: bool = False) -> Iterator[Op]:
+    return timed(stacks(overtaken=operations // 3 if flaw else -1), operations)
+
+
+def _priorities(operations: int, *, flaw: bool = False) -> Iterator[Op]:
+    return timed(priority_queues(overtaken=operations // 3 if flaw else -1), operations)
+
+
 def _drained(operations: int, *, flaw: bool = False) -> Iterator[Op]:
     """Without doubts: a drain in doubt excuses whatever is missing."""
     gone = operations // 3 if flaw else -1
@@ -142,6 +152,18 @@ ROWS: tuple[Row, ...] = (
         *("queue", partial(_queues, flaw=True), MILLION, 5.0),
         anomalies={"reordered": 1},
         peer="queue",
+    ),
+    Row("stack", "stack", _stacks, MILLION, 5.0),
+    Row(
+        "stack, one value overtakes",
+        *("stack", partial(_stacks, flaw=True), MILLION, 5.0),
+        anomalies={"reordered": 1},
+    ),
+    Row("priority queue", "priority-queue", _priorities, MILLION, 5.0),
+    Row(
+        "priority queue, one greater value overtakes",
+        *("priority-queue", partial(_priorities, flaw=True), MILLION, 5.0),
+        anomalies={"priority-inversion": 1},
     ),
     Row("sets of 16", "set", _sets, MILLION, None, peer="set"),
     Row(

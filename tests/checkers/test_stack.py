@@ -21,7 +21,7 @@ from tests.checkers.oracle_linear import Asks, histories, history_of, linearizab
 from tests.checkers.witnesses import STRICT, all_stand, stands
 
 HISTORIES = 3_000
-"""Of up to seven operations; 100,000 of eight were tried by hand."""
+"""Of up to seven operations; longer ones are tried by hand."""
 
 
 class Anything:
