@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from checkers import linearizable, list_append, rw_register
@@ -24,11 +24,12 @@ from checkers.rw_register_versions import LINEARIZABLE, SEQUENTIAL, WFR, Registe
 from harness.checker import Check
 from harness.guarantees import derive
 from harness.history import History
-from harness.op import Kind, Op
+from harness.op import Op
 from harness.timeline import render
 from harness.verdict import Outcome
 from tests.checkers import oracle_linear, test_search, txns
 from tests.checkers.oracle_linear import Asks
+from tests.checkers.outcomes import forgotten, renumbered
 from tests.checkers.test_counter import Counts
 from tests.checkers.test_priority_queue import Anything as Priorities
 from tests.checkers.test_priority_queue import Nearly as NearlyPriorities
@@ -165,36 +166,6 @@ SUBJECTS: dict[str, Subject] = {
 
 
 # -- what must hold ------------------------------------------------------------------------------
-
-
-def forgotten(ops: Sequence[Op]) -> Iterator[list[Op]]:
-    """The same without knowing how one operation ended, each in turn."""
-    for at, op in enumerate(ops):
-        if op.type is Kind.OK or op.type is Kind.FAIL:
-            (asked,) = (
-                one for one in ops[:at] if one.process == op.process and _open(ops, one, at)
-            )
-            less = list(ops)
-            less[at] = Op(op.index, op.time, Kind.INFO, op.process, op.f, asked.value)
-            # From then on the process has another name: nobody calls while still waiting.
-            fresh = 1 + max(one.process for one in ops if isinstance(one.process, int))
-            for later in range(at + 1, len(less)):
-                one = less[later]
-                if one.process == op.process:
-                    less[later] = Op(one.index, one.time, one.type, fresh, one.f, one.value)
-            yield less
-
-
-def _open(ops: Sequence[Op], asked: Op, at: int) -> bool:
-    return asked.type is Kind.INVOKE and not any(
-        one.process == asked.process for one in ops[asked.index + 1 : at]
-    )
-
-
-def renumbered(ops: Sequence[Op]) -> list[Op]:
-    return [
-        Op(at, at * 10, op.type, op.process, op.f, op.value, op.error) for at, op in enumerate(ops)
-    ]
 
 
 def wrong(subject: Subject, rng: random.Random, operations: int) -> tuple[str, str]:

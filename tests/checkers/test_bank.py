@@ -18,7 +18,7 @@ from harness.history import History
 from harness.op import Kind, Op
 from harness.timeline import parse
 from harness.verdict import Outcome, Verdict
-from tests.checkers.by_hand import forgotten
+from tests.checkers.outcomes import forgotten
 from tests.checkers.witnesses import STRICT, all_stand
 
 HISTORIES = 120

@@ -14,7 +14,7 @@ from harness.history import History
 from harness.op import Kind, Op
 from harness.timeline import parse
 from harness.verdict import Outcome
-from tests.checkers.by_hand import forgotten
+from tests.checkers.outcomes import forgotten
 from tests.checkers.txns import concurrent, txn
 from tests.checkers.witnesses import STRICT, all_stand
 

@@ -18,7 +18,7 @@ from harness.op import Kind, Op
 from harness.timeline import parse
 from harness.verdict import Outcome, Verdict
 from tests.checkers import causal_stores
-from tests.checkers.by_hand import forgotten, renumbered
+from tests.checkers.outcomes import forgotten, renumbered
 from tests.checkers.session_worlds import SHORT, drawn, explained, recorded
 from tests.checkers.witnesses import STRICT, all_stand
 
@@ -102,15 +102,17 @@ def test_a_store_that_lacks_one_guarantee_shows_that_one_and_no_other(
     form: str, lacking: str
 ) -> None:
     rng, found = random.Random(form + lacking), Counter[str]()
-    more = {"versions": "true"} if form == "versions" else {}
+    versions = str(form == "versions").lower()
     kept = [one for one in SHORT if one != lacking]
     tries = 0
     while found[FULL[lacking]] < 100:
         tries += 1
         assert tries < 150, found
         ops = recorded(kept, rng, 60, form=form)
-        found.update(judged(ops, **more).counts)
-        assert not judged(recorded(SHORT, rng, 40, form=form), **more).counts, "and one with all"
+        found.update(judged(ops, versions=versions).counts)
+        assert not judged(recorded(SHORT, rng, 40, form=form), versions=versions).counts, (
+            "and one with all"
+        )
     assert set(found) == {FULL[lacking]}
 
 
