@@ -138,7 +138,8 @@ class Pipe:
         if link.cut:
             due = link.cut_at  # by then the rest was not in the receiver's kernel
             if not queue or queue[0][0] > due:
-                self.held = True
+                # With nothing to hold (it was dropped) the link would not tell it when it heals.
+                self.held = bool(queue)
                 return
         if receiver.listener is not None and queue and queue[0][1] is OPEN:
             if queue[0][0] <= due:

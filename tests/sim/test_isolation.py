@@ -397,6 +397,36 @@ def test_a_machine_that_lost_power_behind_a_cut_resets_when_both_are_over() -> N
     assert collector.heard == [b"a"]
 
 
+def test_what_was_under_way_when_the_power_failed_behind_a_cut_holds_nothing_back_either() -> None:
+    """Its arrival was still expected, found nothing, and was taken for one that the cut holds, but
+    no healing told it to go on; seed 1229 of an exploration waited for the reset ever after."""
+    collector = Collector()
+
+    async def main(world: World) -> None:
+        machine = world.machine("n1")
+        world.network.route(("n1", PORT), "c1")
+        machine.start(listening(lambda: collector))
+        await asyncio.sleep(0.01)
+        reader, writer = await asyncio.open_connection("n1", PORT)
+        back = world.network.link("n1", "c1")
+        writer.write(b"a")
+        while not collector.heard:
+            await asyncio.sleep(1e-6)
+        world.network.cut([back])  # with the answer on its way
+        machine.power_off()
+        await asyncio.sleep(0.1)
+        world.network.heal([back])
+        machine.start(listening(Collector))
+        await asyncio.sleep(0.1)
+        writer.write(b"b")
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(reader.read(2), 10)
+
+    with World(1) as world:
+        world.run(main(world))
+    assert collector.heard == [b"a"]
+
+
 def test_a_paused_machine_accepts_and_answers_when_it_goes_on() -> None:
     ran: list[float] = []
 
