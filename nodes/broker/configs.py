@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,20 +18,27 @@ def _int(low: int, high: int = 2**63 - 1) -> Callable[[str], bool]:
     return check
 
 
+def _ratio(text: str) -> bool:
+    return re.fullmatch(r"0(\.\d+)?|1(\.0+)?", text) is not None
+
+
 def _one_of(*values: str) -> Callable[[str], bool]:
     return lambda text: all(part in values for part in text.split(","))
 
 
 # name → (default, whether a value is legal). What is not done yet is refused rather than ignored:
-# there is no compaction, and batches stay as their producers compressed them.
+# batches stay as their producers compressed them.
 TOPIC_CONFIGS: Mapping[str, tuple[str, Callable[[str], bool]]] = {
-    "cleanup.policy": ("delete", _one_of("delete")),
+    "cleanup.policy": ("delete", _one_of("delete", "compact")),
     "compression.type": ("producer", _one_of("producer")),
+    "delete.retention.ms": ("86400000", _int(0)),
     "flush.messages": (str(2**63 - 1), _int(1)),
     "flush.ms": (str(2**63 - 1), _int(0)),
     "index.interval.bytes": ("4096", _int(0, 2**31 - 1)),
     "max.message.bytes": ("1048588", _int(0, 2**31 - 1)),
     "message.timestamp.type": ("CreateTime", _one_of("CreateTime", "LogAppendTime")),
+    "min.cleanable.dirty.ratio": ("0.5", _ratio),
+    "min.compaction.lag.ms": ("0", _int(0)),
     "min.insync.replicas": ("1", _int(1, 1000)),
     "retention.bytes": ("-1", _int(-1)),
     "retention.ms": ("604800000", _int(-1)),

@@ -39,6 +39,9 @@ RECORD_SIZE_MIN = 7
 
 MAGIC = 2
 NO_PRODUCER = -1
+STAMPED = 0x08
+"""The attribute that says that the leader's clock gave the timestamps."""
+
 SEQUENCE_MASK = 0x7FFFFFFF
 """Sequences wrap around to 0 after 2^31 - 1."""
 
@@ -84,7 +87,7 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_stamped(self) -> bool:
         """Whether the time is the leader's (LogAppendTime)."""
-        return bool(self.attributes & 0x08)
+        return bool(self.attributes & STAMPED)
 
     @property
     def is_transactional(self) -> bool:

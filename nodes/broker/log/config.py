@@ -29,6 +29,10 @@ class LogConfig(msgspec.Struct, frozen=True, kw_only=True, rename=lambda n: n.re
     flush_ms: _Size = _NEVER
     retention_ms: _OrUnlimited = 7 * 24 * _HOUR_MS
     retention_bytes: _OrUnlimited = -1
+    cleanup_policy: str = "delete"
+    delete_retention_ms: _Size = 24 * _HOUR_MS
+    min_cleanable_dirty_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+    min_compaction_lag_ms: _Size = 0
     message_timestamp_type: Literal["CreateTime", "LogAppendTime"] = "CreateTime"
     message_timestamp_after_max_ms: _Size = _HOUR_MS
 
@@ -44,6 +48,16 @@ class LogConfig(msgspec.Struct, frozen=True, kw_only=True, rename=lambda n: n.re
             return msgspec.convert(ours, LogConfig, strict=False)
         except msgspec.ValidationError as error:
             raise ValueError(str(error)) from error
+
+    @property
+    def deletes(self) -> bool:
+        """Whether what is old or too much goes."""
+        return "delete" in self.cleanup_policy.split(",")
+
+    @property
+    def compacts(self) -> bool:
+        """Whether of each key the newest record stays, and older ones go."""
+        return "compact" in self.cleanup_policy.split(",")
 
     @property
     def stamps(self) -> bool:

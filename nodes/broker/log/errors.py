@@ -7,6 +7,8 @@ LogError
 ├── InvalidTimestamp       32   too far in the future, or of a type the topic does not take
 ├── OutOfOrderSequence     45   a batch of this producer is missing before this one
 ├── InvalidProducerEpoch   47   a zombie: a newer incarnation of the producer has written
+├── InvalidTxnState        48   a batch of no transaction from a producer that is in one
+├── CoordinatorFenced      52   a marker of a coordinator that was replaced
 ├── OffsetOutOfRange        1   a read outside the log
 ├── Misplaced              -1   a leader sent offsets or epochs that cannot follow this log
 ├── WrongTopic             -1   the folder belongs to another topic of the same name
@@ -60,6 +62,18 @@ class InvalidProducerEpoch(LogError):
     """An epoch below the newest one: a zombie."""
 
     code = 47
+
+
+class InvalidTxnState(LogError):
+    """A batch outside of the transaction that its producer is in."""
+
+    code = 48
+
+
+class CoordinatorFenced(LogError):
+    """A marker of a coordinator that another one has replaced."""
+
+    code = 52
 
 
 class OffsetOutOfRange(LogError):

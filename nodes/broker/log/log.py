@@ -23,7 +23,17 @@ import msgspec
 
 from harness.host.contract import Disk
 from nodes.broker.log import epochs as epochs_file
-from nodes.broker.log.batch import Batch, Buffer, batches, one_batch, patch, stamp
+from nodes.broker.log.batch import (
+    Batch,
+    Buffer,
+    batches,
+    one_batch,
+    patch,
+    read_header,
+    stamp,
+)
+from nodes.broker.log.cleaner import Cleaned, Cleaning, groups, replace
+from nodes.broker.log.compaction import Horizons, records_of
 from nodes.broker.log.config import LogConfig
 from nodes.broker.log.durability import Durability
 from nodes.broker.log.epochs import Epochs
@@ -31,6 +41,7 @@ from nodes.broker.log.errors import (
     BatchTooLarge,
     CorruptBatch,
     Damaged,
+    InvalidRecord,
     InvalidTimestamp,
     Misplaced,
     OffsetOutOfRange,
@@ -42,6 +53,7 @@ from nodes.broker.log.segment import Segment
 from nodes.broker.log.segments import Segments
 from nodes.broker.log.snapshots import Snapshots
 from nodes.broker.log.state import State, claim, load_state, remove_folder
+from nodes.broker.log.transactions import Marker, Transactions, control_batch, read_marker
 
 SNAPSHOT_BYTES = 16 << 20
 """A checkpoint stores the producers when this much was appended, so that a cut reads no more."""
@@ -85,6 +97,7 @@ class Log:
         self._durability = self.new_durability(disk, folder, State())
         self._now_ms = self._last_flush_ms = now_ms
         self._since_snapshot = 0  # bytes
+        self._cleaned_to = 0
 
     # -- life --------------------------------------------------------------------------------
 
@@ -231,6 +244,10 @@ class Log:
         """The epoch of the last batch, -1 if there is none; epochs that wrote nothing are later."""
         return self.epochs.at(self.end_offset - 1)
 
+    @property
+    def transactions(self) -> Transactions:
+        return self.producers.transactions
+
     def end_of_epoch(self, epoch: int) -> tuple[int, int]:
         """(largest known epoch ≤ `epoch`, its end offset); see `Epochs.end_of`."""
         return self.epochs.end_of(epoch, self.end_offset)
@@ -250,6 +267,8 @@ class Log:
         if batch.size > config.segment_bytes:
             raise BatchTooLarge(f"{batch.size} bytes fit no segment of {config.segment_bytes}")
         self._check_time(batch, now_ms)
+        if config.compacts and not batch.is_control:
+            self._require_keys(batch, data)
         past = self.producers.check(batch)
         if past is not None:
             timestamp = past.timestamp if config.stamps else -1
@@ -265,6 +284,42 @@ class Log:
         self._write(data, [batch], now_ms)
         timestamp = now_ms if config.stamps else -1
         return Appended(base, batch.last_offset, timestamp, duplicate=False)
+
+    def _require_keys(self, batch: Batch, data: Buffer) -> None:
+        try:
+            keyless = sum(record.key is None for record in records_of(batch, data))
+        except CorruptBatch as error:
+            raise InvalidRecord(str(error)) from error
+        if keyless:
+            text = f"{keyless} records without a key, which a compacted topic needs"
+            raise InvalidRecord(text)
+
+    def append_marker(
+        self, producer_id: int, producer_epoch: int, marker: Marker, epoch: int, now_ms: int
+    ) -> Appended:
+        """Append, as leader, what ends a producer's transaction here.
+
+        Raises:
+            InvalidProducerEpoch, CoordinatorFenced: refused; nothing was written. OSError.
+        """
+        self.producers.check_marker(producer_id, producer_epoch, marker)
+        return self.append_own(
+            control_batch(producer_id, producer_epoch, marker, now_ms), epoch, now_ms
+        )
+
+    def append_own(self, data: bytearray, epoch: int, now_ms: int) -> Appended:
+        """Append, as leader, a batch that a broker made; `data` is patched in place.
+
+        Raises:
+            InvalidProducerEpoch: of a producer that was replaced; nothing was written.
+            OSError: the disk failed; nothing counts as written.
+        """
+        base = self.end_offset
+        patch(data, 0, base, epoch)
+        batch = read_header(data)
+        self.producers.check_epoch(batch.producer_id, batch.producer_epoch)
+        self._write(data, [batch], now_ms)
+        return Appended(base, batch.last_offset, -1, duplicate=False)
 
     def _check_time(self, batch: Batch, now_ms: int) -> None:
         if batch.is_stamped:
@@ -314,9 +369,12 @@ class Log:
             self._durability.failed(error)
             raise
         self._since_snapshot += len(data)
+        at = 0
         for batch in found:
             self.epochs.assign(batch.leader_epoch, batch.base_offset)
-            self.producers.append(batch, now_ms)
+            marker = read_marker(data[at : at + batch.size]) if batch.is_control else None
+            self.producers.append(batch, now_ms, marker)
+            at += batch.size
 
     def _roll(self) -> None:
         self._store_snapshot()
@@ -415,9 +473,7 @@ class Log:
             try:
                 return await self._truncate(offset, still)
             except CorruptBatch as error:  # it was whole when it was written
-                failure = OSError(errno.EIO, str(error), self.folder)
-                self._durability.failed(failure)
-                raise failure from error
+                raise self._broken(error) from error
 
     async def _truncate(self, offset: int, still: Callable[[], bool]) -> bool:
         offset = max(self.segments.floor(offset), self.start_offset)
@@ -430,6 +486,7 @@ class Log:
 
     def _cut(self, offset: int) -> None:
         self.segments.cut(offset)
+        self._cleaned_to = min(self._cleaned_to, offset)
         if self.end_offset < offset:
             self.segments.restart(offset)  # the batch that holds the start went, too
         self._state.recovery_point = min(self._state.recovery_point, self.end_offset)
@@ -459,14 +516,54 @@ class Log:
         self._state.start_offset = offset
         self._durability.doomed += self.segments.drop_before(offset)
         self.epochs.drop_before(offset)
+        self.transactions.drop_before(offset)
 
     def apply_retention(self, now_ms: int, bound: int) -> None:
         """Delete segments that are too old or too much, none that reaches past `bound` (the high
         watermark). Raises OSError."""
+        if not self.config.deletes:
+            return
         keep = self.segments.expired_before(self.config, now_ms, bound)
         if keep == self.end_offset and self.segments.active.size:
             self._roll()
         self.delete_before(keep)
+
+    async def compact(self, now_ms: int, bound: int) -> Cleaned | None:
+        """Compact full segments below `bound` (the last stable offset); None if there is nothing to
+        do. Raises OSError: the disk failed."""
+        config = self.config
+        async with self._durability.turn:
+            self._durability.require_disk()
+            old_ms = now_ms - config.min_compaction_lag_ms
+            closed = self.segments.closed(bound, old_ms)
+            dirty = sum(segment.size for segment in closed if segment.end > self._cleaned_to)
+            total = sum(segment.size for segment in closed)
+            if not dirty or dirty < config.min_cleanable_dirty_ratio * total:
+                return None
+            try:
+                return await self._compact(closed, now_ms)
+            except CorruptBatch as error:  # it was whole when it was written
+                raise self._broken(error) from error
+            except OSError as error:
+                self._durability.failed(error)
+                raise
+
+    async def _compact(self, closed: list[Segment], now_ms: int) -> Cleaned:
+        end = closed[-1].end
+        await self._durability.flush(self.segments, end)
+        horizons = Horizons(now_ms, self.config.delete_retention_ms)
+        cleaning = Cleaning(horizons, self.producers, list(self.transactions.aborted))
+        await cleaning.look(closed, self._cleaned_to)
+        for group in groups(closed, self.config.segment_bytes):
+            await replace(self._disk, self.folder, self.segments, group, cleaning)
+        self.transactions.forget(cleaning.found.markers)
+        self._cleaned_to = end
+        return cleaning.found
+
+    def _broken(self, error: CorruptBatch) -> OSError:
+        failure = OSError(errno.EIO, str(error), self.folder)
+        self._durability.failed(failure)
+        return failure
 
     # -- producers' snapshots ----------------------------------------------------------------
 
@@ -479,8 +576,21 @@ class Log:
         start, self.producers = self._snapshots.newest(
             self.segments.base, self.end_offset, self._is_ours
         )
+        self._replay(self.producers, start)
+        self.transactions.drop_before(self.start_offset)
+        if self.config.compacts:
+            aborted = [each.marker_offset for each in self.transactions.aborted]
+            self.transactions.forget(at for at in aborted if not self._has_marker(at))
+
+    def _has_marker(self, offset: int) -> bool:
+        """Whether compaction has left it: who is told of an abort skips all up to its marker."""
+        first = next(self.segments.headers(offset), None)
+        return first is not None and first.base_offset == offset and first.is_control
+
+    def _replay(self, producers: Producers, start: int) -> None:
         for batch in self.segments.headers(start):
-            self.producers.append(batch, self._now_ms)
+            marker = read_marker(self.segments.whole(batch)) if batch.is_control else None
+            producers.append(batch, self._now_ms, marker)
 
     def _is_ours(self, offset: int, epoch: int) -> bool:
         """Epoch and offset of a batch tell all that is before it, as in any replicated log. What is
@@ -497,3 +607,10 @@ class Log:
         assert all(start <= self.end_offset for start in self.epochs.starts)
         for batch in self.segments.headers(self.start_offset):
             assert self.epochs.at(max(batch.base_offset, self.start_offset)) == batch.leader_epoch
+        if self.segments.base == 0:
+            anew = Producers()
+            self._replay(anew, 0)
+            anew.transactions.drop_before(self.start_offset)
+            assert anew.transactions.open == self.transactions.open
+            if not self.config.compacts:
+                assert anew.transactions.aborted == self.transactions.aborted

@@ -10,7 +10,8 @@ which had refused the first one, not knowing yet that it leads, leaves no place 
 The same rules run on every replica, over what is in the log, so the state is the same wherever
 leadership goes; it is rebuilt from the log, or from a snapshot and the rest of the log.
 
-A snapshot holds all five batches, where Kafka's keeps one: retries stay exact over a restart.
+A snapshot holds all five batches, where Kafka's keeps one: retries stay exact over a restart. It
+holds the transactions, too, which are open or were aborted (`nodes.broker.log.transactions`).
 Blind to: a retry older than five batches is refused as out of order, as Kafka does; one older than
 `producer.id.expiration.ms`, or whose batch retention deleted, is appended again.
 Source: KIP-98 (idempotent producer), KIP-185 (five in flight), KIP-360 (unknown producers).
@@ -18,6 +19,7 @@ Source: KIP-98 (idempotent producer), KIP-185 (five in flight), KIP-360 (unknown
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from struct import Struct
 
@@ -25,14 +27,20 @@ import msgspec
 from crc32c import crc32c
 
 from nodes.broker.log.batch import NO_PRODUCER, SEQUENCE_MASK, Batch
-from nodes.broker.log.errors import InvalidProducerEpoch, OutOfOrderSequence
+from nodes.broker.log.errors import (
+    CoordinatorFenced,
+    InvalidProducerEpoch,
+    InvalidTxnState,
+    OutOfOrderSequence,
+)
+from nodes.broker.log.transactions import Dump, Marker, Transactions
 
 REMEMBERED = 5
 """A producer has at most five requests in flight: a duplicate is one of the last five batches."""
 
 NO_SEQUENCE = -1
 _HEAD = Struct(">hI")  # version, CRC-32C of the rest
-_VERSION = 2
+_VERSION = 3
 
 
 class Remembered(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -46,12 +54,18 @@ class Remembered(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Producer(msgspec.Struct, array_like=True):
-    """One producer's state. `seen_ms` is when this replica last appended something of it."""
+    """One producer's state. `seen_ms` is when this replica last appended something of it.
+
+    `coordinator_epoch`: of whoever ended its last transaction; -1 before. `markers`: how many of
+    this epoch came.
+    """
 
     producer_id: int
     epoch: int
     seen_ms: int
     batches: list[Remembered]
+    coordinator_epoch: int = -1
+    markers: int = 0
 
     @property
     def last_sequence(self) -> int:
@@ -65,7 +79,7 @@ class Producer(msgspec.Struct, array_like=True):
         return None
 
 
-_Dump = tuple[int, bool, list[Producer]]
+_Dump = tuple[int, bool, list[Producer], Dump]
 
 
 class Producers:
@@ -73,14 +87,19 @@ class Producers:
 
     Attributes:
         complete: whether every producer that ever wrote is here.
+        transactions: theirs.
     """
 
     def __init__(self, *, complete: bool = True) -> None:
         self._by_id: dict[int, Producer] = {}
         self.complete = complete
+        self.transactions = Transactions()
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    def __iter__(self) -> Iterator[Producer]:
+        return iter(self._by_id.values())
 
     def __contains__(self, producer_id: int) -> bool:
         return producer_id in self._by_id
@@ -92,10 +111,13 @@ class Producers:
         """Whether a client's batch may be appended: None, or what it is a duplicate of.
 
         Raises:
-            OutOfOrderSequence, InvalidProducerEpoch.
+            OutOfOrderSequence, InvalidProducerEpoch, InvalidTxnState.
         """
         if batch.producer_id == NO_PRODUCER:
             return None
+        if not batch.is_transactional and batch.producer_id in self.transactions.open:
+            text = f"producer {batch.producer_id} is in a transaction, and this batch is not"
+            raise InvalidTxnState(text)
         known = self._by_id.get(batch.producer_id)
         if known is None:
             if self.complete and batch.base_sequence > 0:
@@ -103,10 +125,7 @@ class Producers:
                     f"producer {batch.producer_id} begins with sequence {batch.base_sequence}"
                 )
             return None
-        if batch.producer_epoch < known.epoch:
-            raise InvalidProducerEpoch(
-                f"producer {batch.producer_id} has epoch {known.epoch}, not {batch.producer_epoch}"
-            )
+        self.check_epoch(batch.producer_id, batch.producer_epoch)
         if batch.producer_epoch > known.epoch:
             expected = 0
         elif (past := known.duplicate_of(batch)) is not None:
@@ -120,35 +139,67 @@ class Producers:
             )
         return None
 
-    def append(self, batch: Batch, now_ms: int) -> None:
-        """Remember a batch that is in the log now."""
+    def check_marker(self, producer_id: int, epoch: int, marker: Marker) -> None:
+        """Whether a coordinator's marker may be appended.
+
+        Raises:
+            InvalidProducerEpoch, CoordinatorFenced: something newer has been here.
+        """
+        self.check_epoch(producer_id, epoch)
+        known = self._by_id.get(producer_id)
+        if known is not None and marker.coordinator_epoch < known.coordinator_epoch:
+            text = f"{marker.coordinator_epoch}; there was one of {known.coordinator_epoch}"
+            raise CoordinatorFenced(f"a coordinator of epoch {text}")
+
+    def check_epoch(self, producer_id: int, epoch: int) -> None:
+        """Raises InvalidProducerEpoch: a newer one has been here."""
+        known = self._by_id.get(producer_id)
+        if known is not None and epoch < known.epoch:
+            text = f"producer {producer_id} has epoch {known.epoch}, not {epoch}"
+            raise InvalidProducerEpoch(text)
+
+    def append(self, batch: Batch, now_ms: int, marker: Marker | None = None) -> None:
+        """Remember a batch that is in the log now; `marker` is what a control batch says."""
         if batch.producer_id == NO_PRODUCER:
             return
         known = self._by_id.get(batch.producer_id)
         if known is None or known.epoch != batch.producer_epoch:
-            known = Producer(batch.producer_id, batch.producer_epoch, now_ms, [])
+            fenced = known.coordinator_epoch if known is not None else -1
+            known = Producer(batch.producer_id, batch.producer_epoch, now_ms, [], fenced)
             self._by_id[batch.producer_id] = known
         known.seen_ms = now_ms
-        if not batch.is_control:  # a marker ends a transaction and has no sequence
-            past = Remembered(
-                batch.base_sequence,
-                batch.last_sequence,
-                batch.base_offset,
-                batch.last_offset,
-                batch.max_timestamp,
-            )
-            known.batches.append(past)
-            del known.batches[:-REMEMBERED]
+        if marker is not None:  # it has no sequence
+            known.coordinator_epoch = marker.coordinator_epoch
+            known.markers += 1
+            self.transactions.ended(batch, marker)
+            return
+        if batch.is_transactional:
+            self.transactions.wrote(batch)
+        if batch.base_sequence == NO_SEQUENCE:
+            return  # a coordinator wrote it, and never sends anything twice
+        past = Remembered(
+            batch.base_sequence,
+            batch.last_sequence,
+            batch.base_offset,
+            batch.last_offset,
+            batch.max_timestamp,
+        )
+        known.batches.append(past)
+        del known.batches[:-REMEMBERED]
 
     def expire(self, before_ms: int) -> None:
-        """Forget producers that this replica last heard of before this time."""
+        """Forget producers that this replica last heard of before this time, unless they are in a
+        transaction."""
+        opened = self.transactions.open
         for producer_id in [i for i, p in self._by_id.items() if p.seen_ms < before_ms]:
-            del self._by_id[producer_id]
-            self.complete = False
+            if producer_id not in opened:
+                del self._by_id[producer_id]
+                self.complete = False
 
     def dump(self, epoch: int) -> bytes:
         """A snapshot, taken after a batch of this leader epoch; `load` gives the same state."""
-        body = msgspec.msgpack.encode((epoch, self.complete, list(self._by_id.values())))
+        known = list(self._by_id.values())
+        body = msgspec.msgpack.encode((epoch, self.complete, known, self.transactions.dump()))
         return _HEAD.pack(_VERSION, crc32c(body)) + body
 
     @staticmethod
@@ -161,7 +212,8 @@ class Producers:
         if version != _VERSION or crc != crc32c(body):
             raise ValueError("version or CRC is wrong")
         producers = Producers()
-        epoch, producers.complete, known = msgspec.msgpack.decode(body, type=_Dump)
+        epoch, producers.complete, known, dump = msgspec.msgpack.decode(body, type=_Dump)
+        producers.transactions = Transactions(dump)
         producers._by_id = {producer.producer_id: producer for producer in known}
         return epoch, producers
 
@@ -172,3 +224,4 @@ class Producers:
             assert offsets == sorted(set(offsets))
             for before, after in pairwise(producer.batches):
                 assert before.last_offset < after.base_offset
+        self.transactions._check()

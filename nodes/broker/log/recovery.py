@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from harness.host.contract import Disk
+from nodes.broker.log import cleaner
 from nodes.broker.log.batch import Batch
 from nodes.broker.log.epochs import Epochs
 from nodes.broker.log.errors import CorruptBatch, Damaged
@@ -71,7 +72,8 @@ class Recovery:
             raise Damaged(f"{self.folder}: offsets {self.start} to {bases[0]} are missing")
         for base in bases:
             if found.segments and base != found.segments[-1].end:
-                if base < self.durable:
+                # A compaction that was cut short has left one whose batches are in that before it.
+                if found.segments[-1].end < base < self.durable:
                     self._let_go(found)
                     raise Damaged(
                         f"{self.folder}: offsets {found.segments[-1].end} to {base} are missing"
@@ -92,6 +94,9 @@ class Recovery:
     def _bases(self, found: Recovered) -> list[int]:
         """Segments by their names. Those wholly before the start were deleted; they go again."""
         names = self.disk.listdir(self.folder)
+        for name in names:
+            if name.endswith(cleaner.SUFFIX):  # of a compaction that did not come to its end
+                self.disk.remove(f"{self.folder}/{name}")
         bases = [int(n[:-4]) for n in names if n.endswith(".log") and n[:-4].isdigit()]
         while len(bases) > 1 and bases[1] <= self.start:
             self._drop(bases.pop(0), found)

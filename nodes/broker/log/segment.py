@@ -208,6 +208,11 @@ class Segment:
         self._places.clear()
         self._note_from(self.index.cut(position))
 
+    def reload(self) -> None:
+        """Take the file as it is, durable and whole."""
+        self.size = self.file.size()
+        self._note_from(0)
+
     def _note_from(self, position: int) -> None:
         if not self.size:
             self.first_timestamp = None

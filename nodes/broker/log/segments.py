@@ -147,6 +147,18 @@ class Segments:
             self._all.pop().remove()
         self._all[-1].truncate(offset)
 
+    def merge(self, group: list[Segment]) -> Segment:
+        """The file of the first of these holds all that is left of them now; the files of the
+        others are the caller's to remove. Returns the segment of that file. Raises OSError."""
+        at, end = self._all.index(group[0]), group[-1].end
+        merged = self._new_segment(self._disk, self._folder, group[0].base, self._interval_bytes)
+        merged.reload()
+        assert merged.end == end, "the last batch stays"
+        self._all[at : at + len(group)] = [merged]
+        for segment in group:
+            segment.close()
+        return merged
+
     def restart(self, base: int) -> None:
         """Drop everything, and begin again at `base`. Raises OSError."""
         while self._all:
@@ -163,6 +175,15 @@ class Segments:
             place += 1
         dropped, self._all[:place] = self._all[:place], []
         return dropped
+
+    def closed(self, bound: int, before_ms: int) -> list[Segment]:
+        """The full ones, oldest first, that end at or before `bound` and are older than that."""
+        found: list[Segment] = []
+        for segment in self._all[:-1]:
+            if segment.end > bound or segment.max_timestamp > before_ms:
+                break
+            found.append(segment)
+        return found
 
     def expired_before(self, config: LogConfig, now_ms: int, bound: int) -> int:
         """Retention gives up all segments before this offset, none that reaches past `bound`."""

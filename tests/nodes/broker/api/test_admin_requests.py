@@ -269,7 +269,11 @@ async def test_operations_set_delete_append_and_subtract(broker: Broker) -> None
     assert await value("retention.ms") == "604800000"
     assert await altered(broker, TOPIC, "t", ("cleanup.policy", 2, "delete")) == 0
     assert await value("cleanup.policy") == "delete", "it was in the list before"
-    for operation, item in ((2, "compact"), (3, "delete")):
+    assert await altered(broker, TOPIC, "t", ("cleanup.policy", 2, "compact")) == 0
+    assert await value("cleanup.policy") == "delete,compact"
+    assert await altered(broker, TOPIC, "t", ("cleanup.policy", 3, "delete")) == 0
+    assert await value("cleanup.policy") == "compact"
+    for operation, item in ((2, "shred"), (3, "compact")):
         change = ("cleanup.policy", operation, item)
         assert await altered(broker, TOPIC, "t", change) == Code.INVALID_CONFIG
 

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from nodes.broker.log.batch import Batch
 from nodes.broker.log.errors import InvalidProducerEpoch, LogError, OutOfOrderSequence
 from nodes.broker.log.producers import Producers
+from nodes.broker.log.transactions import Marker
 
 WRAP = 2**31
 
@@ -131,9 +132,10 @@ def test_a_producer_without_an_id_is_not_remembered() -> None:
 def test_a_marker_tells_the_epoch_and_has_no_sequence() -> None:
     producers = Producers()
     producers.append(batch_of(1, 0, 0, 2), 0)
-    producers.append(batch_of(1, 1, -1, 1, base=2, attributes=0x30), 0)
+    producers.append(batch_of(1, 1, -1, 1, base=2, attributes=0x30), 0, Marker(True, 7))
     known = producers.get(1)
     assert known is not None and (known.epoch, known.batches) == (1, [])
+    assert known.coordinator_epoch == 7
     with pytest.raises(InvalidProducerEpoch):
         producers.check(batch_of(1, 0, 2, 1))
 
