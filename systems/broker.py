@@ -37,7 +37,15 @@ NODE_OPTIONS: Mapping[str, Any] = {
     "controller.quorum.election.timeout.ms": 400,
     "controller.quorum.fetch.timeout.ms": 600,
     "replica.lag.time.max.ms": 1500,
+    "log.cleaner.backoff.ms": 1000,
+    "group.initial.rebalance.delay.ms": 100,
+    "group.min.session.timeout.ms": 1000,
+    "offsets.topic.num.partitions": 4,
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": 500,
+    "transaction.state.log.num.partitions": 4,
 }
+# Internal topics are made with so many replicas, or as many as there are nodes.
+REPLICAS = 3
 
 FACTS = ("elections", "unclean_elections", "isr_shrinks", "isr_expands", "fences")
 
@@ -120,7 +128,13 @@ class Broker:
 
     def _configuration(self, spec: NodeSpec) -> bytes:
         """What the node is told, as JSON."""
-        told = {**asdict(spec), "options": {**NODE_OPTIONS, **spec.options}}
+        replicas = min(REPLICAS, len(spec.peers) + 1)
+        internal = {
+            "offsets.topic.replication.factor": replicas,
+            "transaction.state.log.replication.factor": replicas,
+            "transaction.state.log.min.isr": max(replicas - 1, 1),
+        }
+        told = {**asdict(spec), "options": {**NODE_OPTIONS, **internal, **spec.options}}
         return msgspec.json.encode({**told, "bug": self._bug} if self._bug else told)
 
 

@@ -80,7 +80,6 @@ class MetadataImage(msgspec.Struct, frozen=True):
     Attributes:
         broker_configs: the cluster's values of topics' configs, changed at run time or static.
         defaults: the static ones, as the newest broker to register has them.
-        group_offsets: "group\\0topic\\0partition" → (offset, metadata).
     """
 
     offset: int = 0
@@ -90,7 +89,6 @@ class MetadataImage(msgspec.Struct, frozen=True):
     broker_configs: Mapping[str, str] = _NONE
     next_producer_id: int = 1000
     counters: Counters = Counters()
-    group_offsets: Mapping[str, tuple[int, str]] = _NONE
     defaults: Mapping[str, str] = _NONE
 
     def partition(self, topic: str, partition: int) -> PartitionState | None:
@@ -124,14 +122,13 @@ class MetadataImage(msgspec.Struct, frozen=True):
                 dict(self.broker_configs),
                 self.next_producer_id,
                 self.counters,
-                dict(self.group_offsets),
                 dict(self.defaults),
             )
         )
 
     @staticmethod
     def load(data: bytes) -> MetadataImage:
-        offset, cluster_id, brokers, topics, configs, producer_id, counters, offsets, defaults = (
+        offset, cluster_id, brokers, topics, configs, producer_id, counters, defaults = (
             msgspec.msgpack.decode(data, type=_Dump)
         )
         return MetadataImage(
@@ -142,7 +139,6 @@ class MetadataImage(msgspec.Struct, frozen=True):
             configs,
             producer_id,
             counters,
-            offsets,
             defaults,
         )
 
@@ -171,6 +167,5 @@ _Dump = tuple[
     dict[str, str],
     int,
     Counters,
-    dict[str, tuple[int, str]],
     dict[str, str],
 ]

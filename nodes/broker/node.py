@@ -24,9 +24,7 @@ from nodes.broker.config import NodeConfig
 from nodes.broker.controller.commands import Fence
 from nodes.broker.errors import BrokerError
 from nodes.broker.metadata import MetadataImage
-from nodes.broker.metrics import Metrics
 from nodes.broker.parts import PARTS, Parts, parts_of
-from nodes.broker.producer_ids import ProducerIds
 from nodes.broker.server import Listener
 from nodes.broker.wire import Malformed, Request, encode_response
 
@@ -34,7 +32,16 @@ MARKER = "clean-shutdown"
 HAND_OVER_S = 1.0
 """How long a node that ends waits for the controller, which may be gone."""
 
-FOR_PEERS = frozenset({"ApiVersions", "Fetch", "ListOffsets", "OffsetForLeaderEpoch"})
+FOR_PEERS = frozenset(
+    {
+        "AddPartitionsToTxn",
+        "ApiVersions",
+        "Fetch",
+        "ListOffsets",
+        "OffsetForLeaderEpoch",
+        "WriteTxnMarkers",
+    }
+)
 """What is served on the listener of the brokers, who know each other by their configuration."""
 
 
@@ -51,8 +58,7 @@ class Node:
         self._host, self._config, self._handlers = host, config, parts.handlers
         controller = parts.new_controller(host, config, clean=clean)
         replicas = parts.new_replicas(host, config, controller)
-        ids = ProducerIds(controller)
-        self.context = Context(host, config, controller, replicas, ids, Metrics())
+        self.context = Context.of(host, config, controller, replicas)
         bytes_max = config.ms("socket.request.max.bytes")
         self._peers, *self._clients = (
             Listener(host, name, config.bind[name], self._handle, bytes_max)
@@ -69,6 +75,7 @@ class Node:
             await listener.bind()
         context.controller.subscribe(self._on_metadata)
         await context.controller.start()
+        context.start()
         await self._peers.serve()
         await self._admin.start()
 
@@ -91,6 +98,7 @@ class Node:
             self._opening.cancel()
         for listener in (self._peers, *self._clients):
             listener.close()
+        await self.context.close()
         await self.context.replicas.close(clean=clean)
         await self.context.controller.close()
 

@@ -26,6 +26,7 @@ from nodes.broker.errors import BrokerError, Code
 from nodes.broker.log.batch import Buffer
 from nodes.broker.log.errors import OffsetOutOfRange
 from nodes.broker.log.log import Appended, Log
+from nodes.broker.log.transactions import Marker
 from nodes.broker.metadata import PartitionState
 
 
@@ -213,6 +214,43 @@ class Partition:
             self.wake()
         return appended
 
+    def is_in_transaction(self, producer_id: int) -> bool:
+        """Whether this producer has begun one here that no marker has ended."""
+        return producer_id in self.log.transactions.open
+
+    def guard(self, producer_id: int) -> tuple[int, int, int]:
+        """Another one after a marker of this producer, and under another leader (KIP-890)."""
+        known = self.log.producers.get(producer_id)
+        epoch, markers = (-1, 0) if known is None else (known.epoch, known.markers)
+        return self.state.leader_epoch, epoch, markers
+
+    def append_own(self, data: bytearray) -> Appended:
+        """Append what a coordinator writes into an internal topic, of which nothing counts before
+        it is replicated. Raises BrokerError, LogError: refused; nothing was appended."""
+        self.require_leader()
+        if len(self.state.isr) < self.min_isr:
+            raise BrokerError(Code.NOT_ENOUGH_REPLICAS, f"{self.min_isr} are needed in sync")
+        with self._disk_errors():
+            appended = self.log.append_own(data, self.state.leader_epoch, self._now_ms())
+        self.advance()
+        self.wake()
+        return appended
+
+    def append_marker(self, producer_id: int, epoch: int, marker: Marker) -> Appended:
+        """Append, as leader, what ends a producer's transaction here. The caller waits, as above.
+
+        Raises:
+            BrokerError, LogError: refused; nothing was appended.
+        """
+        self.require_leader()
+        with self._disk_errors():
+            appended = self.log.append_marker(
+                producer_id, epoch, marker, self.state.leader_epoch, self._now_ms()
+            )
+        self.advance()
+        self.wake()
+        return appended
+
     @property
     def flush_is_due(self) -> bool:
         return self.offline is None and self.log.flush_is_due(self._now_ms())
@@ -339,6 +377,7 @@ class Partition:
         if new <= self.hw:
             return
         self.hw = new
+        self.log.transactions.replicated(new)
         while self._waiting and self._waiting[0].offset <= new:
             waiting = self._waiting.pop(0)
             if not waiting.future.done():
@@ -361,6 +400,7 @@ class Partition:
                 self.log.delete_before(leader_start)
         # A new leader may know less than the last one told us; what was committed stays so.
         self.hw = max(min(leader_hw, self.log.end_offset), self.log.start_offset, self.hw)
+        self.log.transactions.replicated(self.hw)
 
     async def truncate_after_divergence(self, epoch: int, end: int) -> None:
         """The leader says that its largest epoch up to our last batch's is `epoch`, and ends at
@@ -420,7 +460,27 @@ class Partition:
             with contextlib.suppress(BrokerError), self._disk_errors():
                 self.log.apply_retention(now_ms, self.hw)
 
+    async def compact(self) -> None:
+        """Compact what may be. A disk that fails takes the partition offline."""
+        if self.offline is not None or self.closed or not self.log.config.compacts:
+            return
+        with contextlib.suppress(BrokerError), self._disk_errors():
+            found = await self.log.compact(self._now_ms(), self.last_stable_offset)
+            if found is not None:
+                self._host.log(
+                    "partition.compacted",
+                    partition=self.name,
+                    before=found.before,
+                    after=found.after,
+                    removed=found.removed,
+                )
+
     # -- reading -----------------------------------------------------------------------------
+
+    @property
+    def last_stable_offset(self) -> int:
+        """Readers of committed messages get what is below it."""
+        return self.log.transactions.stable_end(self.hw)
 
     def read(self, offset: int, max_bytes: int, upto: int, *, at_least_one: bool) -> bytes:
         """Raises BrokerError OFFSET_OUT_OF_RANGE."""

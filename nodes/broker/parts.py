@@ -10,7 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.host.contract import Host
-from nodes.broker.api import cluster, configs, fetch, groups, offsets, produce, producers, topics
+from nodes.broker.api import (
+    cluster,
+    committed,
+    configs,
+    fetch,
+    groups,
+    offsets,
+    produce,
+    producers,
+    topics,
+    transactions,
+)
 from nodes.broker.api.context import Handler
 from nodes.broker.config import NodeConfig
 from nodes.broker.controller.controller import Controller
@@ -24,23 +35,39 @@ from nodes.raft.core import Core
 from nodes.raft.storage import Storage
 
 HANDLERS: Mapping[str, Handler] = {
+    "AddOffsetsToTxn": transactions.add_offsets_to_txn,
+    "AddPartitionsToTxn": transactions.add_partitions_to_txn,
     "ApiVersions": cluster.api_versions,
     "CreatePartitions": topics.create_partitions,
     "CreateTopics": topics.create_topics,
+    "DeleteGroups": groups.delete_groups,
     "DeleteRecords": offsets.delete_records,
     "DeleteTopics": topics.delete_topics,
     "DescribeCluster": cluster.describe_cluster,
     "DescribeConfigs": configs.describe_configs,
+    "DescribeGroups": groups.describe_groups,
+    "DescribeProducers": transactions.describe_producers,
+    "DescribeTransactions": transactions.describe_transactions,
+    "EndTxn": transactions.end_txn,
     "Fetch": fetch.fetch,
     "FindCoordinator": cluster.find_coordinator,
+    "Heartbeat": groups.heartbeat,
     "IncrementalAlterConfigs": configs.incremental_alter_configs,
     "InitProducerId": producers.init_producer_id,
+    "JoinGroup": groups.join_group,
+    "LeaveGroup": groups.leave_group,
+    "ListGroups": groups.list_groups,
     "ListOffsets": offsets.list_offsets,
+    "ListTransactions": transactions.list_transactions,
     "Metadata": cluster.metadata,
-    "OffsetCommit": groups.offset_commit,
-    "OffsetFetch": groups.offset_fetch,
+    "OffsetCommit": committed.offset_commit,
+    "OffsetDelete": committed.offset_delete,
+    "OffsetFetch": committed.offset_fetch,
     "OffsetForLeaderEpoch": offsets.offset_for_leader_epoch,
     "Produce": produce.produce,
+    "SyncGroup": groups.sync_group,
+    "TxnOffsetCommit": committed.txn_offset_commit,
+    "WriteTxnMarkers": transactions.write_txn_markers,
 }
 
 

@@ -40,6 +40,7 @@ class Replicas:
 
     Attributes:
         wishes: what is asked of the controller for them.
+        on_role: called with each partition that has taken a role, or was closed.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Replicas:
         self._unusable: dict[Key, int] = {}  # at which partition epoch it could not be opened
         self._tasks: set[asyncio.Task[None]] = set()
         self.wishes = wishes(host, config, controller, self._spawn)
+        self.on_role: Callable[[Partition], None] = lambda partition: None
         self._swept = False
 
     async def start(self) -> None:
@@ -78,6 +80,7 @@ class Replicas:
         pause_ms = ms("replica.high.watermark.checkpoint.interval.ms")
         self._spawn(self._every(pause_ms, self.checkpoint))
         self._spawn(self._every(ms("log.retention.check.interval.ms"), self.retain))
+        self._spawn(self._every(ms("log.cleaner.backoff.ms"), self.compact))
 
     async def close(self, *, clean: bool) -> None:
         """Stop; with `clean`, store everything so that the next start can believe it.
@@ -159,6 +162,7 @@ class Replicas:
             partition.lead(state)
         else:
             partition.follow(state)
+        self.on_role(partition)
         if partition.offline is not None:
             self.wishes.withdraw(state)
 
@@ -173,6 +177,7 @@ class Replicas:
         if partition is not None:
             del self.partitions[key]
             partition.close()
+            self.on_role(partition)
             self._leaving.setdefault(key, []).append(partition)
         elif state is not None and self._unusable.get(key) == state.partition_epoch:
             self.wishes.withdraw(state)
@@ -335,6 +340,11 @@ class Replicas:
         """Delete what retention gives up."""
         for partition in list(self.partitions.values()):
             partition.retain(self._config.ms("producer.id.expiration.ms"))
+
+    async def compact(self) -> None:
+        """Compact the logs of which the newest record of each key is to stay."""
+        for partition in list(self.partitions.values()):
+            await partition.compact()
 
     async def _every(self, pause_ms: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:

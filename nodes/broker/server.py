@@ -35,6 +35,7 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, server: Listener) -> None:
         self._server = server
         self._transport: asyncio.Transport | None = None
+        self._host = ""
         self._ahead = bytearray(READ_AHEAD)
         self._ahead_size = 0
         self._frame: bytearray | None = None  # being filled, when it does not fit into `_ahead`
@@ -49,6 +50,8 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        peer = transport.get_extra_info("peername")
+        self._host = f"/{peer[0]}" if peer else ""
         self._server.connections[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -136,6 +139,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _received(self, frame: bytearray) -> None:
         request = decode_request(frame)
+        request.peer = self._host
         task = asyncio.create_task(self._server.handle(request, self._server.name))
         self._pending.append(task)
         task.add_done_callback(self._answer)

@@ -21,6 +21,8 @@ from kafka.protocol.admin import (
     CreatePartitionsResponse,
     CreateTopicsRequest,
     CreateTopicsResponse,
+    DeleteGroupsRequest,
+    DeleteGroupsResponse,
     DeleteRecordsRequest,
     DeleteRecordsResponse,
     DeleteTopicsRequest,
@@ -29,21 +31,41 @@ from kafka.protocol.admin import (
     DescribeClusterResponse,
     DescribeConfigsRequest,
     DescribeConfigsResponse,
+    DescribeGroupsRequest,
+    DescribeGroupsResponse,
+    DescribeProducersRequest,
+    DescribeProducersResponse,
+    DescribeTransactionsRequest,
+    DescribeTransactionsResponse,
     IncrementalAlterConfigsRequest,
     IncrementalAlterConfigsResponse,
+    ListGroupsRequest,
+    ListGroupsResponse,
+    ListTransactionsRequest,
+    ListTransactionsResponse,
 )
 from kafka.protocol.api_header import RequestHeader
 from kafka.protocol.consumer import (
     FetchRequest,
     FetchResponse,
+    HeartbeatRequest,
+    HeartbeatResponse,
+    JoinGroupRequest,
+    JoinGroupResponse,
+    LeaveGroupRequest,
+    LeaveGroupResponse,
     ListOffsetsRequest,
     ListOffsetsResponse,
     OffsetCommitRequest,
     OffsetCommitResponse,
+    OffsetDeleteRequest,
+    OffsetDeleteResponse,
     OffsetFetchRequest,
     OffsetFetchResponse,
     OffsetForLeaderEpochRequest,
     OffsetForLeaderEpochResponse,
+    SyncGroupRequest,
+    SyncGroupResponse,
 )
 from kafka.protocol.metadata import (
     ApiVersionsRequest,
@@ -54,10 +76,20 @@ from kafka.protocol.metadata import (
     MetadataResponse,
 )
 from kafka.protocol.producer import (
+    AddOffsetsToTxnRequest,
+    AddOffsetsToTxnResponse,
+    AddPartitionsToTxnRequest,
+    AddPartitionsToTxnResponse,
+    EndTxnRequest,
+    EndTxnResponse,
     InitProducerIdRequest,
     InitProducerIdResponse,
     ProduceRequest,
     ProduceResponse,
+    TxnOffsetCommitRequest,
+    TxnOffsetCommitResponse,
+    WriteTxnMarkersRequest,
+    WriteTxnMarkersResponse,
 )
 from kafka.protocol.schemas.fields.codecs.encode_buffer import EncodeBuffer
 
@@ -106,29 +138,46 @@ APIS: Mapping[int, Api] = {
         _api(OffsetCommitRequest, OffsetCommitResponse, 2, 8),
         _api(OffsetFetchRequest, OffsetFetchResponse, 1, 8),
         _api(FindCoordinatorRequest, FindCoordinatorResponse, 0, 4),
+        _api(JoinGroupRequest, JoinGroupResponse, 0, 9),
+        _api(HeartbeatRequest, HeartbeatResponse, 0, 4),
+        _api(LeaveGroupRequest, LeaveGroupResponse, 0, 5),
+        _api(SyncGroupRequest, SyncGroupResponse, 0, 5),
+        _api(DescribeGroupsRequest, DescribeGroupsResponse, 0, 6),
+        _api(ListGroupsRequest, ListGroupsResponse, 0, 5),
         _api(ApiVersionsRequest, ApiVersionsResponse, 0, 4),
         _api(CreateTopicsRequest, CreateTopicsResponse, 2, 7),
         _api(DeleteTopicsRequest, DeleteTopicsResponse, 1, 6),
         _api(DeleteRecordsRequest, DeleteRecordsResponse, 0, 2),
         _api(InitProducerIdRequest, InitProducerIdResponse, 0, 4),
         _api(OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, 2, 4),
+        _api(AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, 0, 4),
+        _api(AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, 0, 3),
+        _api(EndTxnRequest, EndTxnResponse, 0, 3),
+        _api(WriteTxnMarkersRequest, WriteTxnMarkersResponse, 1, 1),
+        _api(TxnOffsetCommitRequest, TxnOffsetCommitResponse, 0, 4),
         _api(DescribeConfigsRequest, DescribeConfigsResponse, 1, 4),
         _api(CreatePartitionsRequest, CreatePartitionsResponse, 0, 3),
+        _api(DeleteGroupsRequest, DeleteGroupsResponse, 0, 2),
         _api(IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, 0, 1),
+        _api(OffsetDeleteRequest, OffsetDeleteResponse, 0, 0),
         _api(DescribeClusterRequest, DescribeClusterResponse, 0, 1),
+        _api(DescribeProducersRequest, DescribeProducersResponse, 0, 0),
+        _api(DescribeTransactionsRequest, DescribeTransactionsResponse, 0, 0),
+        _api(ListTransactionsRequest, ListTransactionsResponse, 0, 1),
     )
 }
 
 
 @dataclass(slots=True)  # not frozen, as one is made for every frame; but nobody changes it
 class Request:
-    """A decoded request. `body` is None if the version is not served."""
+    """A decoded request. `body` is None if the version is not served; `peer` is who sent it."""
 
     api: Api
     version: int
     correlation: int
     client: str
     body: Any
+    peer: str = ""
 
 
 def decode_request(frame: bytearray | memoryview) -> Request:

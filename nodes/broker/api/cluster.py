@@ -5,10 +5,10 @@ A client learns the addresses of its own listener only.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
-from zlib import crc32
 
 from kafka.protocol.admin import DescribeClusterResponse
 from kafka.protocol.metadata import (
@@ -19,13 +19,14 @@ from kafka.protocol.metadata import (
 
 from nodes.broker.api.context import Context
 from nodes.broker.controller.commands import CreateTopic
+from nodes.broker.coordinator.topics import GROUPS, INTERNAL, TRANSACTIONS, Internal, made, place_of
 from nodes.broker.errors import BrokerError, Code
 from nodes.broker.metadata import NO_LEADER, MetadataImage, PartitionState, TopicState
 from nodes.broker.wire import APIS, Request
 
 PRODUCE_KEY = 0
 ENDPOINT_BROKERS = 1
-GROUP, TRANSACTION = 0, 1
+KINDS: Mapping[int, Internal] = {0: GROUPS, 1: TRANSACTIONS}
 
 Broker = MetadataResponse.MetadataResponseBroker
 Topic = MetadataResponse.MetadataResponseTopic
@@ -87,6 +88,7 @@ def _topic(image: MetadataImage, state: TopicState) -> Any:
     return Topic(
         name=state.name,
         topic_id=state.id,
+        is_internal=state.name in INTERNAL,
         partitions=[_partition(image, partition) for partition in state.partitions],
     )
 
@@ -137,10 +139,14 @@ async def describe_cluster(context: Context, request: Request, listener: str) ->
 
 
 async def find_coordinator(context: Context, request: Request, listener: str) -> Any:
-    """Who keeps a group's offsets. There is no coordinator of transactions yet."""
+    """Who leads the partition in which a group or a transactional id is kept."""
     body = request.body
     batched = request.version >= 4
     keys = (body.coordinator_keys or ()) if batched else (body.key,)
+    topic = KINDS.get(body.key_type)
+    if topic is not None:
+        with contextlib.suppress(BrokerError):  # the answer says that there is none
+            await made(context.controller, context.config, topic)
     found = [_coordinator(context, key, body.key_type, listener) for key in keys]
     if batched:
         return FindCoordinatorResponse(coordinators=found)
@@ -155,21 +161,22 @@ async def find_coordinator(context: Context, request: Request, listener: str) ->
 
 
 def _coordinator(context: Context, key: str, kind: int, listener: str) -> Any:
-    if kind == TRANSACTION:
-        # Of all that Kafka could say, this is what makes clients give up at once.
-        code = Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
-        return _no_coordinator(key, code, "transactions are not served")
-    if kind != GROUP:
+    topic = KINDS.get(kind)
+    if topic is None:
         return _no_coordinator(key, Code.INVALID_REQUEST, f"coordinators of kind {kind}")
     if not key:
-        return _no_coordinator(key, Code.INVALID_GROUP_ID, "a group has a name")
+        code = Code.INVALID_GROUP_ID if topic is GROUPS else Code.INVALID_REQUEST
+        return _no_coordinator(key, code, "it has a name")
+    try:
+        leader = place_of(context.image, topic, key).leader
+    except BrokerError as error:
+        return _no_coordinator(key, error.code, str(error))
     active = dict(_brokers(context, listener))
-    if not active:
-        return _no_coordinator(key, Code.COORDINATOR_NOT_AVAILABLE, "no broker is available")
-    # The highest draw wins, so that a group moves only when its own coordinator goes.
-    id = max(active, key=lambda broker: crc32(f"{key}/{broker}".encode()))
-    host, port = active[id]
-    return Coordinator(key=key, node_id=id, host=host, port=port, error_message=None)
+    if leader not in active:
+        text = "its partition has no leader now"
+        return _no_coordinator(key, Code.COORDINATOR_NOT_AVAILABLE, text)
+    host, port = active[leader]
+    return Coordinator(key=key, node_id=leader, host=host, port=port, error_message=None)
 
 
 def _no_coordinator(key: str, code: Code, text: str) -> Any:

@@ -4,8 +4,8 @@ Consumers see what is below the high watermark, followers all that the leader ha
 when `min_bytes` are there, `max_wait_ms` are over, or something went wrong. Sessions (KIP-227) are
 not offered: every answer says session 0, and every request names all of its partitions.
 
-As no transactions are served, the last stable offset is the high watermark and read_committed reads
-what read_uncommitted does.
+With read_committed a consumer gets what is below the last stable offset, and is told which of the
+transactions in it were aborted: it skips their messages itself.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from nodes.broker.api.context import PEER, Context, code_of
 from nodes.broker.encoding import maker
 from nodes.broker.errors import BrokerError, Code
 from nodes.broker.log.errors import LogError
+from nodes.broker.log.transactions import Aborted
 from nodes.broker.partition import Partition
 from nodes.broker.wire import Request
 
 NO_REPLICA = -1
+READ_COMMITTED = 1
 REFUSAL_S = 0.02
 """How long a consumer waits for an answer that says nothing but that it asked the wrong node, or
 for the wrong offset. Some clients (aiokafka 0.14 is one) ask again at once until their metadata are
@@ -58,9 +60,25 @@ class Look:
 
     code: int = 0
     hw: int = -1
+    stable: int = -1
     start: int = -1
     records: bytes = b""
+    aborted: list[Aborted] | None = None
     diverging: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who asks, and how much of it."""
+
+    follower: bool
+    committed: bool
+
+    def end_of(self, partition: Partition) -> int:
+        """What is from here on is not for this reader."""
+        if self.follower:
+            return partition.log.end_offset
+        return partition.last_stable_offset if self.committed else partition.hw
 
 
 @dataclass(slots=True)
@@ -83,7 +101,8 @@ async def fetch(context: Context, request: Request, listener: str) -> Any:
     asked = list(_partitions(context, request))
     if replica >= 0:
         _note_progress(context, asked, replica, epoch)
-    found = await _poll(context, body, asked, follower=replica >= 0)
+    reader = Reader(replica >= 0, body.isolation_level == READ_COMMITTED)
+    found = await _poll(context, body, asked, reader)
     if replica < 0:
         context.metrics.bytes_out += found.size
         if found.urgent and not found.size:
@@ -135,13 +154,13 @@ def _note_progress(context: Context, asked: list[Asked], replica: int, epoch: in
             each.partition, each.refusal = None, error
 
 
-async def _poll(context: Context, body: Any, asked: list[Asked], *, follower: bool) -> Round:
+async def _poll(context: Context, body: Any, asked: list[Asked], reader: Reader) -> Round:
     """Collect until the answer is due."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + max(body.max_wait_ms, 0) / 1000
     bytes_max = min(body.max_bytes, context.config.ms("fetch.max.bytes"))
     while True:
-        found = _collect(asked, bytes_max, follower)
+        found = _collect(asked, bytes_max, reader)
         left_s = deadline - loop.time()
         if found.urgent or found.size >= body.min_bytes or left_s <= 0 or not asked:
             return found
@@ -161,7 +180,7 @@ def _settle(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _collect(asked: list[Asked], bytes_max: int, follower: bool) -> Round:
+def _collect(asked: list[Asked], bytes_max: int, reader: Reader) -> Round:
     """One look at all partitions. The first that has anything gives one batch at least."""
     found = Round()
     for each in asked:
@@ -174,7 +193,7 @@ def _collect(asked: list[Asked], bytes_max: int, follower: bool) -> Round:
             if each.partition.closed:
                 raise BrokerError(Code.UNKNOWN_TOPIC_OR_PARTITION, "it was deleted meanwhile")
             left = max(bytes_max - found.size, 0)
-            found.urgent |= _read(each.partition, each.data, look, left, not found.size, follower)
+            found.urgent |= _read(each.partition, each.data, look, left, not found.size, reader)
         except (BrokerError, LogError, OSError) as error:
             look.code, look.hw = code_of(error), -1
             found.urgent = True
@@ -183,18 +202,20 @@ def _collect(asked: list[Asked], bytes_max: int, follower: bool) -> Round:
 
 
 def _read(
-    partition: Partition, data: Any, look: Look, left: int, at_least_one: bool, follower: bool
+    partition: Partition, data: Any, look: Look, left: int, at_least_one: bool, reader: Reader
 ) -> bool:
     """Look at one partition; whether the answer cannot wait. Raises as `Partition.read`."""
     partition.require_leader(data.current_leader_epoch)
     log = partition.log
-    look.hw, look.start = partition.hw, log.start_offset
+    look.hw, look.stable, look.start = partition.hw, partition.last_stable_offset, log.start_offset
     look.diverging = _divergence(partition, data)
     if look.diverging is not None:
         return True
-    upto = log.end_offset if follower else partition.hw
+    upto = reader.end_of(partition)
     limit = min(max(data.partition_max_bytes, 0), left)
     look.records = partition.read(data.fetch_offset, limit, upto, at_least_one=at_least_one)
+    if reader.committed and not reader.follower:
+        look.aborted = log.transactions.aborted_in(data.fetch_offset, upto) if look.records else []
     return False
 
 
@@ -242,14 +263,21 @@ def _part(asked: Asked, look: Look) -> Any:
         error_code=look.code,
         high_watermark=look.hw,
         records=look.records,
-        aborted_transactions=None,
+        aborted_transactions=None if look.aborted is None else _aborted(look.aborted),
     )
     if look.start >= 0:
-        part.last_stable_offset, part.log_start_offset = look.hw, look.start
+        part.last_stable_offset, part.log_start_offset = look.stable, look.start
     if look.diverging is not None:
         epoch, end = look.diverging
         part.diverging_epoch = Part.EpochEndOffset(epoch=epoch, end_offset=end)
     return part
+
+
+def _aborted(aborted: list[Aborted]) -> list[Any]:
+    return [
+        Part.AbortedTransaction(producer_id=each.producer_id, first_offset=each.first_offset)
+        for each in aborted
+    ]
 
 
 def _refuse_all(context: Context, request: Request, error: BrokerError) -> Any:

@@ -9,6 +9,7 @@ from kafka.protocol.admin import DeleteRecordsResponse
 from kafka.protocol.consumer import ListOffsetsResponse, OffsetForLeaderEpochResponse
 
 from nodes.broker.api.context import PEER, Context, code_of
+from nodes.broker.api.fetch import READ_COMMITTED, Reader
 from nodes.broker.errors import BrokerError, Code
 from nodes.broker.log.errors import LogError
 from nodes.broker.partition import Partition
@@ -33,23 +34,26 @@ DeletedPart = Deleted.DeleteRecordsPartitionResult
 
 
 async def list_offsets(context: Context, request: Request, listener: str) -> Any:
-    follower = request.body.replica_id >= 0 and listener == PEER
+    reader = Reader(
+        follower=request.body.replica_id >= 0 and listener == PEER,
+        committed=request.version >= 2 and request.body.isolation_level == READ_COMMITTED,
+    )
     topics = []
     for topic in request.body.topics or ():
         parts = [
-            _list_one(context, topic.name, data, request.version, follower)
+            _list_one(context, topic.name, data, request.version, reader)
             for data in topic.partitions or ()
         ]
         topics.append(Listed(name=topic.name, partitions=parts))
     return ListOffsetsResponse(topics=topics)
 
 
-def _list_one(context: Context, topic: str, data: Any, version: int, follower: bool) -> Any:
+def _list_one(context: Context, topic: str, data: Any, version: int, reader: Reader) -> Any:
     part = ListedPart(partition_index=data.partition_index)
     try:
         partition = context.replicas.get(topic, data.partition_index)
         partition.require_leader(data.current_leader_epoch)
-        found = _offset(partition, data.timestamp, version, follower)
+        found = _offset(partition, data.timestamp, version, reader)
         part.timestamp, part.offset, part.leader_epoch = found
     except (BrokerError, LogError, OSError) as error:
         part.error_code = code_of(error)
@@ -58,29 +62,26 @@ def _list_one(context: Context, topic: str, data: Any, version: int, follower: b
 
 
 def _offset(
-    partition: Partition, timestamp: int, version: int, follower: bool
+    partition: Partition, timestamp: int, version: int, reader: Reader
 ) -> tuple[int, int, int]:
-    """(timestamp, offset, leader epoch), -1 for what is not there."""
-    log = partition.log
+    """(timestamp, offset, leader epoch), -1 for what is not there, or not for this reader."""
+    log, upto = partition.log, reader.end_of(partition)
     if timestamp == EARLIEST:
         return -1, log.start_offset, log.epochs.at(log.start_offset)
-    if follower:
-        if timestamp == LATEST:
-            return -1, log.end_offset, partition.state.leader_epoch
-    elif partition.hw < partition.epoch_start:
+    if not reader.follower and partition.hw < partition.epoch_start:
         # A new leader does not know yet how much of what it has is committed. Consumers might have
         # seen more than its high watermark, which must not go back for them.
         available = version >= _OFFSET_NOT_AVAILABLE_SINCE
         raise BrokerError(Code.OFFSET_NOT_AVAILABLE if available else Code.LEADER_NOT_AVAILABLE)
     if timestamp == LATEST:
-        return -1, partition.hw, partition.state.leader_epoch
+        return -1, upto, partition.state.leader_epoch
     if timestamp == MAX_TIMESTAMP and version >= _MAX_TIMESTAMP_SINCE:
         found = log.max_timestamp()
     elif timestamp >= 0:
         found = log.offset_for_time(timestamp)
     else:
         raise BrokerError(Code.UNSUPPORTED_FOR_MESSAGE_FORMAT, f"timestamp {timestamp}")
-    return found if found is not None and (follower or found[1] < partition.hw) else NOWHERE
+    return found if found is not None and found[1] < upto else NOWHERE
 
 
 # -- OffsetForLeaderEpoch ------------------------------------------------------------------------

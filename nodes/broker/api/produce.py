@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from struct import Struct
 from typing import Any
 
 from kafka.protocol.producer import ProduceResponse
 
 from nodes.broker.api.cluster import current_leader, node_endpoints
 from nodes.broker.api.context import Context, code_of
+from nodes.broker.coordinator.topics import INTERNAL
 from nodes.broker.encoding import maker
 from nodes.broker.errors import BrokerError, Code
+from nodes.broker.log.batch import HEADER_SIZE
 from nodes.broker.log.errors import LogError
 from nodes.broker.log.log import Appended
 from nodes.broker.partition import Partition
@@ -25,7 +28,9 @@ from nodes.broker.wire import Request
 
 ALL = -1
 _ATTRIBUTES_LOW = 22  # the low byte of a batch's attributes
-_TRANSACTIONAL_OR_CONTROL = 0x30
+_TRANSACTIONAL = 0x10
+_PRODUCER, _PRODUCER_AT = Struct(">qh"), 43
+"""The producer's id and epoch in a batch's header."""
 _COUNT = slice(57, 61)
 _LEADERS_IN_ANSWERS = 10
 """From this version on an answer tells who leads now (KIP-951)."""
@@ -75,19 +80,58 @@ def _one(
     """Append one partition's batch: (its part of the answer, what is to be waited for)."""
     part = _new_part(index=data.index, base_offset=-1)
     try:
-        if body.transactional_id is not None:
-            code = Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
-            raise BrokerError(code, "transactions are not served")
         if body.acks not in (0, 1, ALL):
             raise BrokerError(Code.INVALID_REQUIRED_ACKS, f"acks={body.acks}")
+        if topic in INTERNAL:
+            text = f"{topic} is written by brokers only"
+            raise BrokerError(Code.INVALID_TOPIC_EXCEPTION, text)
         records = data.records or b""
-        if len(records) > _ATTRIBUTES_LOW and records[_ATTRIBUTES_LOW] & _TRANSACTIONAL_OR_CONTROL:
-            raise BrokerError(Code.INVALID_RECORD, "a transactional or control batch")
         partition = context.replicas.get(topic, data.index)
-        # In the log the header is patched in place: these bytes become our own.
-        appended = partition.append(bytearray(records), body.acks, partition.min_isr)
+        if len(records) >= HEADER_SIZE and records[_ATTRIBUTES_LOW] & _TRANSACTIONAL:
+            if body.transactional_id is None:
+                raise BrokerError(Code.INVALID_RECORD, "a transactional batch of no transaction")
+            producer = _PRODUCER.unpack_from(records, _PRODUCER_AT)
+            if not partition.is_in_transaction(producer[0]):
+                return part, _verified(context, body, part, partition, producer, records)
+        return part, _append(context, body, part, partition, records)
     except (BrokerError, LogError) as error:
         return _refuse(part, error), None
+
+
+async def _verified(
+    context: Context,
+    body: Any,
+    part: Any,
+    partition: Partition,
+    producer: tuple[int, int],
+    records: bytes,
+) -> None:
+    """The first batch of a transaction here: once its coordinator expects it, and if no marker came
+    meanwhile."""
+    place = partition.state.topic, partition.state.partition
+    before = partition.guard(producer[0])
+    try:
+        await context.verifier.verify(body.transactional_id, producer, place)
+        if not partition.is_in_transaction(producer[0]) and partition.guard(producer[0]) != before:
+            raise BrokerError(Code.NOT_ENOUGH_REPLICAS, "a transaction was ended meanwhile")
+        wait = _append(context, body, part, partition, records)
+    except (BrokerError, LogError) as error:
+        _refuse(part, error)
+        return
+    if wait is not None:
+        await wait
+
+
+def _append(
+    context: Context, body: Any, part: Any, partition: Partition, records: bytes
+) -> Coroutine[Any, Any, None] | None:
+    """What is to be waited for before it is acknowledged.
+
+    Raises:
+        BrokerError, LogError: refused; nothing was appended.
+    """
+    # In the log the header is patched in place: these bytes become our own.
+    appended = partition.append(bytearray(records), body.acks, partition.min_isr)
     if appended.duplicate:
         context.metrics.duplicates += 1
     else:
@@ -98,8 +142,8 @@ def _one(
     part.log_start_offset = partition.log.start_offset
     epoch = partition.state.leader_epoch
     if body.acks != ALL and not partition.flush_is_due:
-        return part, None
-    return part, _settle(part, partition, epoch, appended, body)
+        return None
+    return _settle(part, partition, epoch, appended, body)
 
 
 async def _settle(

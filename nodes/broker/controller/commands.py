@@ -121,13 +121,6 @@ class AllocateProducerIds(Command, frozen=True):
     count: int
 
 
-class CommitOffsets(Command, frozen=True):
-    """Offsets of a standalone consumer."""
-
-    group: str
-    offsets: list[tuple[str, int, int, str]]
-
-
 class ElectPreferred(Command, frozen=True):
     """Make the preferred leader lead, where it is in sync."""
 
@@ -146,6 +139,5 @@ AnyCommand = (
     | AlterPartition
     | Withdraw
     | AllocateProducerIds
-    | CommitOffsets
     | ElectPreferred
 )

@@ -29,7 +29,6 @@ from nodes.broker.controller.commands import (
     AlterConfig,
     AlterPartition,
     AnyCommand,
-    CommitOffsets,
     CreatePartitions,
     CreateTopic,
     DeleteTopic,
@@ -117,8 +116,6 @@ def apply(
             return partitions.withdraw(image, command), None
         case AllocateProducerIds():
             return _allocate_producer_ids(image, command)
-        case CommitOffsets():
-            return topics.commit_offsets(image, command), None
         case ElectPreferred():
             return partitions.elect_preferred(image, command), None
 

@@ -12,7 +12,6 @@ import msgspec
 from nodes.broker.configs import TOPIC_CONFIGS, check_topic_config
 from nodes.broker.controller.commands import (
     AlterConfig,
-    CommitOffsets,
     CreatePartitions,
     CreateTopic,
     DeleteTopic,
@@ -56,7 +55,7 @@ def create_topic(
 
 
 def delete_topic(image: MetadataImage, command: DeleteTopic) -> tuple[MetadataImage, Any]:
-    """With what consumers committed of it. The result is [name, id]."""
+    """The result is [name, id]."""
     if command.id is not None:
         topic = image.topic_by_id(command.id)
         if topic is None:
@@ -67,16 +66,8 @@ def delete_topic(image: MetadataImage, command: DeleteTopic) -> tuple[MetadataIm
             text = f"there is no topic {command.name!r}"
             raise BrokerError(Code.UNKNOWN_TOPIC_OR_PARTITION, text)
     name = topic.name
-    image = replace(
-        image,
-        topics={other: topic for other, topic in image.topics.items() if other != name},
-        group_offsets={
-            key: offset
-            for key, offset in image.group_offsets.items()
-            if key.rsplit("\0", 2)[1] != name
-        },
-    )
-    return image, [name, str(topic.id)]
+    topics = {other: topic for other, topic in image.topics.items() if other != name}
+    return replace(image, topics=topics), [name, str(topic.id)]
 
 
 def create_partitions(
@@ -228,20 +219,3 @@ def _change_config(
         )
     check_topic_config(key, value)
     configs[key] = value
-
-
-# -- offsets of standalone consumers -------------------------------------------------------------
-
-
-def commit_offsets(image: MetadataImage, command: CommitOffsets) -> MetadataImage:
-    if not command.offsets:
-        return image
-    unknown = sorted({topic for topic, *_ in command.offsets if topic not in image.topics})
-    if unknown:
-        # It was deleted, and a topic of its name would begin with what was read of the old one.
-        text = f"there are no topics {', '.join(unknown)}"
-        raise BrokerError(Code.UNKNOWN_TOPIC_OR_PARTITION, text)
-    offsets = dict(image.group_offsets)
-    for topic, partition, offset, metadata in command.offsets:
-        offsets[f"{command.group}\0{topic}\0{partition}"] = (offset, metadata)
-    return replace(image, group_offsets=offsets)

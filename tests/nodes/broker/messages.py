@@ -40,6 +40,7 @@ SIMPLE: dict[str, st.SearchStrategy[Any]] = {
     "int32": ints(32),
     "int64": ints(64),
     "string": text,
+    "bytes": st.binary(max_size=20),
     "records": st.binary(max_size=100),
     "bitfield": st.none() | st.sets(st.integers(0, 30)),
     "uuid": st.uuids().map(lambda id: uuid.UUID(int=id.int | 1)),

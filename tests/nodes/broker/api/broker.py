@@ -17,10 +17,8 @@ from harness.host.real import RealDisk, RealHost
 from nodes.broker.api.context import Context
 from nodes.broker.config import NodeConfig
 from nodes.broker.controller.commands import CreateTopic
-from nodes.broker.metrics import Metrics
 from nodes.broker.partition import Partition
 from nodes.broker.parts import HANDLERS
-from nodes.broker.producer_ids import ProducerIds
 from nodes.broker.replicas import Replicas
 from nodes.broker.wire import APIS, Api, decode_request, encode_response
 from tests.nodes.broker.api.quorum import Quorum
@@ -51,13 +49,14 @@ class Broker:
         self.quorum = Quorum(ME)
         quorum: Any = self.quorum
         replicas = Replicas(host, config, quorum)
-        self.context = Context(host, config, quorum, replicas, ProducerIds(quorum), Metrics())
+        self.context = Context.of(host, config, quorum, replicas)
 
     async def start(self) -> None:
         await self.context.replicas.start()
         self.quorum.register(ME, FOLLOWER, OTHER)
 
     async def close(self) -> None:
+        await self.context.close()
         await self.context.replicas.close(clean=True)
 
     @property

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nodes.broker.controller.commands import Fence
+from nodes.broker.coordinator.topics import number_of
 from nodes.broker.errors import Code
 from nodes.broker.parts import HANDLERS
 from nodes.broker.wire import APIS, decode_request, encode_response
@@ -175,8 +176,25 @@ async def test_a_group_moves_only_when_its_own_coordinator_goes(broker: Broker) 
     assert all(after[group] == owner for group, owner in before.items() if owner != OTHER)
 
 
-async def test_transactions_have_no_coordinator(broker: Broker) -> None:
+async def test_the_coordinator_of_a_transactional_id_leads_the_partition_that_it_is_kept_in(
+    broker: Broker,
+) -> None:
+    """Which is made with the first question."""
+    answer = await broker.ask("FindCoordinator", 4, coordinator_keys=["x", ""], key_type=1)
+    one, none = answer.coordinators
+    states = broker.context.image.topics["__transaction_state"].partitions
+    assert one.node_id == states[number_of("x", len(states))].leader and one.port == 91
+    assert none.error_code == Code.INVALID_REQUEST
+
+
+async def test_without_brokers_enough_there_is_no_coordinator_of_transactions(
+    broker: Broker,
+) -> None:
+    broker.quorum.lost = True
     answer = await broker.ask("FindCoordinator", 4, coordinator_keys=["x"], key_type=1)
-    assert answer.coordinators[0].error_code == Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+    assert answer.coordinators[0].error_code == Code.COORDINATOR_NOT_AVAILABLE
+
+
+async def test_there_are_no_other_coordinators(broker: Broker) -> None:
     answer = await broker.ask("FindCoordinator", 4, coordinator_keys=["x"], key_type=9)
     assert answer.coordinators[0].error_code == Code.INVALID_REQUEST

@@ -1,136 +1,179 @@
-"""Offsets that standalone consumers keep here, and producer ids."""
+"""Requests of members and administrators of groups, in every version."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nodes.broker.errors import Code
-from nodes.broker.producer_ids import BLOCK
-from tests.nodes.broker.api.broker import NAMES, Broker
+from tests.nodes.broker.api.broker import ME, NAMES, Broker
 
-COMMIT = NAMES["OffsetCommit"].request.OffsetCommitRequestTopic
+JOIN = NAMES["JoinGroup"].request.JoinGroupRequestProtocol
+SYNC = NAMES["SyncGroup"].request.SyncGroupRequestAssignment
+LEAVE = NAMES["LeaveGroup"].request.MemberIdentity
+SUBSCRIPTION = b"\0\0" + b"\0\0\0\1" + b"\0\1t" + b"\0\0\0\0"
+OPTIONS = {"group.initial.rebalance.delay.ms": 0}
 
 
-async def commit(
-    broker: Broker, offset: int, *, topic: str = "t", metadata: str = "", **more: Any
-) -> int:
-    part = COMMIT.OffsetCommitRequestPartition(
-        partition_index=0, committed_offset=offset, committed_metadata=metadata
+@pytest.fixture
+async def broker(tmp_path: Path) -> AsyncIterator[Broker]:
+    broker = Broker(tmp_path, OPTIONS)
+    await broker.start()
+    await broker.create_topic("__consumer_offsets", assignments=((ME,),))
+    yield broker
+    await broker.close()
+
+
+async def join(broker: Broker, id: str = "", version: int = 9, **more: Any) -> Any:
+    fields: dict[str, Any] = {
+        "group_id": "g",
+        "session_timeout_ms": 10_000,
+        "member_id": id,
+        "protocol_type": "consumer",
+        "protocols": [JOIN(name="range", metadata=SUBSCRIPTION)],
+    }
+    if version >= 1:
+        fields["rebalance_timeout_ms"] = 20_000
+    return await broker.ask("JoinGroup", version, **{**fields, **more})
+
+
+async def joined(broker: Broker, version: int = 9, **more: Any) -> Any:
+    """As clients do it: a second time with the id that the first answer tells."""
+    answer = await join(broker, version=version, **more)
+    if answer.error_code == Code.MEMBER_ID_REQUIRED:
+        answer = await join(broker, answer.member_id, version, **more)
+    assert answer.error_code == 0
+    return answer
+
+
+async def sync(broker: Broker, id: str, generation: int, version: int = 5, **told: bytes) -> Any:
+    named = {"protocol_type": "consumer", "protocol_name": "range"} if version >= 5 else {}
+    return await broker.ask(
+        "SyncGroup",
+        version,
+        group_id="g",
+        generation_id=generation,
+        member_id=id,
+        assignments=[SYNC(member_id=id, assignment=data) for data in told.values()],
+        **named,
     )
-    version = more.pop("version", 8)
-    fields = {"group_id": "g", "topics": [COMMIT(name=topic, partitions=[part])], **more}
-    answer = await broker.ask("OffsetCommit", version, **fields)
-    return int(answer.topics[0].partitions[0].error_code)
 
 
-async def committed(broker: Broker, group: str = "g", *, version: int = 8) -> tuple[int, str]:
-    if version >= 8:
-        kind = NAMES["OffsetFetch"].request.OffsetFetchRequestGroup
-        topic = kind.OffsetFetchRequestTopics(name="t", partition_indexes=[0])
-        groups = [kind(group_id=group, topics=[topic])]
-        answer = await broker.ask("OffsetFetch", version, groups=groups)
-        assert answer.groups[0].error_code == 0
-        part = answer.groups[0].topics[0].partitions[0]
-    else:
-        topic = NAMES["OffsetFetch"].request.OffsetFetchRequestTopic(
-            name="t", partition_indexes=[0]
-        )
-        answer = await broker.ask("OffsetFetch", version, group_id=group, topics=[topic])
-        assert answer.error_code == 0
-        part = answer.topics[0].partitions[0]
-    assert part.error_code == 0
-    return part.committed_offset, part.metadata
+async def heartbeat(broker: Broker, id: str, generation: int, version: int = 4) -> int:
+    answer = await broker.ask(
+        "Heartbeat", version, group_id="g", generation_id=generation, member_id=id
+    )
+    return int(answer.error_code)
 
 
-@pytest.mark.parametrize("version", range(2, 9))
-async def test_every_version_commits(broker: Broker, version: int) -> None:
-    await broker.create_topic()
-    assert await commit(broker, 5, metadata="note", version=version) == 0
-    assert await committed(broker) == (5, "note")
+@pytest.mark.parametrize("version", range(10))
+async def test_every_version_joins(broker: Broker, version: int) -> None:
+    answer = await joined(broker, version)
+    assert (answer.generation_id, answer.protocol_name) == (1, "range")
+    assert answer.leader == answer.member_id
+    assert [(m.member_id, m.metadata) for m in answer.members] == [(answer.member_id, SUBSCRIPTION)]
 
 
-@pytest.mark.parametrize("version", range(1, 9))
-async def test_every_version_fetches(broker: Broker, version: int) -> None:
-    await broker.create_topic()
-    assert await committed(broker, version=version) == (-1, "")
-    await commit(broker, 5)
-    await commit(broker, 3)
-    assert await committed(broker, version=version) == (3, "")
-    assert await committed(broker, "another", version=version) == (-1, "")
-
-
-@pytest.mark.parametrize("version", [2, 7, 8])
-async def test_all_offsets_of_a_group_are_told_to_who_names_none(
-    broker: Broker, version: int
-) -> None:
-    await broker.create_topic("a")
-    await broker.create_topic("b")
-    for topic, offset in (("a", 1), ("b", 2)):
-        await commit(broker, offset, topic=topic)
-    await commit(broker, 3, topic="a", group_id="another")
-    if version >= 8:
-        kind = NAMES["OffsetFetch"].request.OffsetFetchRequestGroup
-        answer = await broker.ask("OffsetFetch", 8, groups=[kind(group_id="g", topics=None)])
-        topics = answer.groups[0].topics
-    else:
-        answer = await broker.ask("OffsetFetch", version, group_id="g", topics=None)
-        topics = answer.topics
-    assert {t.name: t.partitions[0].committed_offset for t in topics} == {"a": 1, "b": 2}
-
-
-@pytest.mark.parametrize(
-    ("more", "code"),
-    [
-        ({"group_id": ""}, Code.INVALID_GROUP_ID),
-        ({"member_id": "somebody"}, Code.UNKNOWN_MEMBER_ID),
-        ({"generation_id_or_member_epoch": 3}, Code.ILLEGAL_GENERATION),
-        ({"topic": "nowhere"}, Code.UNKNOWN_TOPIC_OR_PARTITION),
-        ({"metadata": "x" * 5000}, Code.OFFSET_METADATA_TOO_LARGE),
-    ],
-)
-async def test_commits_that_cannot_be_are_refused(
-    broker: Broker, more: dict[str, Any], code: Code
-) -> None:
-    await broker.create_topic()
-    assert await commit(broker, 5, **more) == code
-    assert not broker.context.image.group_offsets
-
-
-async def test_a_lost_quorum_is_told(broker: Broker) -> None:
-    await broker.create_topic()
-    await commit(broker, 5)
-    broker.quorum.lost = True
-    assert await commit(broker, 6) == Code.COORDINATOR_NOT_AVAILABLE
-    kind = NAMES["OffsetFetch"].request.OffsetFetchRequestGroup
-    answer = await broker.ask("OffsetFetch", 8, groups=[kind(group_id="g", topics=None)])
-    assert answer.groups[0].error_code == Code.COORDINATOR_NOT_AVAILABLE, "rather than old offsets"
-
-
-# -- InitProducerId ------------------------------------------------------------------------------
+@pytest.mark.parametrize("version", range(6))
+async def test_every_version_syncs(broker: Broker, version: int) -> None:
+    member = await joined(broker)
+    answer = await sync(broker, member.member_id, 1, version, own=b"x")
+    assert (answer.error_code, answer.assignment) == (0, b"x")
 
 
 @pytest.mark.parametrize("version", range(5))
-async def test_every_producer_gets_an_id_of_its_own(broker: Broker, version: int) -> None:
-    answers = [await broker.ask("InitProducerId", version, transactional_id=None) for _ in range(3)]
-    assert [(a.error_code, a.producer_epoch) for a in answers] == [(0, 0)] * 3
-    assert len({a.producer_id for a in answers}) == 3
+async def test_every_version_is_heard(broker: Broker, version: int) -> None:
+    member = await joined(broker)
+    assert await heartbeat(broker, member.member_id, 1, version) == 0
+    assert await heartbeat(broker, member.member_id, 2, version) == Code.ILLEGAL_GENERATION
+    assert await heartbeat(broker, "x", 1, version) == Code.UNKNOWN_MEMBER_ID
 
 
-async def test_ids_of_a_block_that_is_used_up_come_from_the_next(broker: Broker) -> None:
-    ids = [await broker.context.producer_ids.take() for _ in range(BLOCK + 1)]
-    assert len(set(ids)) == BLOCK + 1
-    assert broker.context.image.next_producer_id == 1000 + 2 * BLOCK
+@pytest.mark.parametrize("version", range(6))
+async def test_every_version_leaves(broker: Broker, version: int) -> None:
+    member = await joined(broker)
+    id = member.member_id
+    fields: dict[str, Any] = {"members": [LEAVE(member_id=id, group_instance_id=None)]}
+    answer = await broker.ask(
+        "LeaveGroup",
+        version,
+        group_id="g",
+        **(fields if version >= 3 else {"member_id": id}),
+    )
+    assert answer.error_code == 0
+    assert await heartbeat(broker, id, 1) == Code.UNKNOWN_MEMBER_ID
 
 
-async def test_transactional_ids_are_refused(broker: Broker) -> None:
-    answer = await broker.ask("InitProducerId", 4, transactional_id="x")
-    assert answer.error_code == Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
-    assert answer.producer_id == -1
+@pytest.mark.parametrize("version", range(7))
+async def test_every_version_describes(broker: Broker, version: int) -> None:
+    member = await joined(broker)
+    await sync(broker, member.member_id, 1, own=b"x")
+    answer = await broker.ask("DescribeGroups", version, groups=["g", "none"])
+    one, none = answer.groups
+    assert (one.group_state, one.protocol_type, one.protocol_data) == (
+        "Stable",
+        "consumer",
+        "range",
+    )
+    (described,) = one.members
+    assert (described.client_id, described.member_assignment) == ("test", b"x")
+    expected = (Code.GROUP_ID_NOT_FOUND, "") if version >= 6 else (0, "Dead")
+    assert (none.error_code, none.group_state) == expected
 
 
-async def test_no_id_without_a_quorum(broker: Broker) -> None:
-    broker.quorum.lost = True
-    answer = await broker.ask("InitProducerId", 4, transactional_id=None)
-    assert answer.error_code == Code.COORDINATOR_NOT_AVAILABLE
+@pytest.mark.parametrize("version", range(6))
+async def test_every_version_lists(broker: Broker, version: int) -> None:
+    await joined(broker)
+    answer = await broker.ask("ListGroups", version)
+    (listed,) = answer.groups
+    assert (listed.group_id, listed.protocol_type) == ("g", "consumer")
+    if version >= 4:
+        for phase, count in (("CompletingRebalance", 1), ("Stable", 0)):
+            answer = await broker.ask("ListGroups", version, states_filter=[phase])
+            assert len(answer.groups) == count
+    if version >= 5:
+        answer = await broker.ask("ListGroups", version, types_filter=["consumer"])
+        assert not answer.groups
+
+
+async def test_a_group_with_members_is_not_deleted_nor_what_it_subscribes_to(
+    broker: Broker,
+) -> None:
+    await broker.create_topic()
+    await joined(broker)
+    answer = await broker.ask("DeleteGroups", 2, groups_names=["g"])
+    assert answer.results[0].error_code == Code.NON_EMPTY_GROUP
+    kind = NAMES["OffsetDelete"].request.OffsetDeleteRequestTopic
+    topic = kind(name="t", partitions=[kind.OffsetDeleteRequestPartition(partition_index=0)])
+    answer = await broker.ask("OffsetDelete", 0, group_id="g", topics=[topic])
+    assert answer.topics[0].partitions[0].error_code == Code.GROUP_SUBSCRIBED_TO_TOPIC
+
+
+@pytest.mark.parametrize("session_ms", [0, 5_999, 1_800_001])
+async def test_a_session_must_be_possible(broker: Broker, session_ms: int) -> None:
+    answer = await join(broker, session_timeout_ms=session_ms)
+    assert answer.error_code == Code.INVALID_SESSION_TIMEOUT
+
+
+async def test_a_group_has_a_name(broker: Broker) -> None:
+    assert (await join(broker, group_id="")).error_code == Code.INVALID_GROUP_ID
+
+
+async def test_a_group_without_a_member_knows_nobody(broker: Broker) -> None:
+    assert (await join(broker, "x-1")).error_code == Code.UNKNOWN_MEMBER_ID
+    assert await heartbeat(broker, "x-1", 1) == Code.UNKNOWN_MEMBER_ID
+
+
+async def test_who_asks_the_wrong_node_is_told(broker: Broker) -> None:
+    partition = broker.partition(0, "__consumer_offsets")
+    member = await joined(broker)
+    waiting = asyncio.create_task(join(broker, version=3))
+    await broker.settle()
+    partition.close()
+    broker.context.replicas.on_role(partition)
+    assert (await waiting).error_code == Code.NOT_COORDINATOR
+    assert await heartbeat(broker, member.member_id, 1) == Code.NOT_COORDINATOR

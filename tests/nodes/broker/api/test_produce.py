@@ -164,22 +164,6 @@ async def test_bad_batches_are_refused_and_leave_no_trace(
     assert (await broker.produce(batch(b"good"))).base_offset == 0
 
 
-async def test_a_transactional_request_is_refused(broker: Broker) -> None:
-    await broker.create_topic()
-    kind = REQUEST.TopicProduceData
-    part = kind.PartitionProduceData(index=0, records=batch(b"a"))
-    answer = await broker.ask(
-        "Produce",
-        9,
-        transactional_id="x",
-        acks=-1,
-        timeout_ms=1000,
-        topic_data=[kind(name="t", partition_data=[part])],
-    )
-    (part,) = answer.responses[0].partition_responses
-    assert part.error_code == Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
-
-
 async def test_partitions_of_a_request_fail_each_for_itself_and_wait_side_by_side(
     broker: Broker,
 ) -> None:

@@ -176,14 +176,6 @@ def test_offsets_of_a_standalone_consumer_are_kept(brokers: Brokers, consumer: C
     assert after.offset == 2
 
 
-def test_transactions_are_refused_clearly(brokers: Brokers) -> None:
-    producer = Producer({"bootstrap.servers": brokers.bootstrap(), "transactional.id": "x"})
-    with pytest.raises(KafkaException) as refusal:
-        producer.init_transactions(10)
-    error = refusal.value.args[0]
-    assert (error.fatal(), error.code()) == (True, 53), error
-
-
 def test_topics_are_created_described_grown_and_deleted(
     brokers: Brokers, admin: AdminClient
 ) -> None:

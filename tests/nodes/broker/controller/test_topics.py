@@ -10,7 +10,6 @@ from nodes.broker.controller.commands import (
     AllocateProducerIds,
     AlterConfig,
     AnyCommand,
-    CommitOffsets,
     CreatePartitions,
     CreateTopic,
     DeleteTopic,
@@ -165,28 +164,6 @@ def test_a_topic_grows_and_keeps_what_it_has(log: Log) -> None:
     states = log.image.topics["there"].partitions
     assert states[0] == before and len(states) == 4
     assert all(len(state.replicas) == 2 for state in states)
-
-
-def test_a_deleted_topic_takes_its_offsets_with_it(log: Log) -> None:
-    log.topic(1, name="other")
-    log.apply(CommitOffsets("g\0there", [("there", 0, 5, ""), ("other", 0, 6, "m")]))
-    log.apply(DeleteTopic("there"))
-    assert log.image.group_offsets == {"g\0there\0other\x000": (6, "m")}
-
-
-def test_offsets_of_a_topic_that_is_gone_do_not_wait_for_another_of_its_name(log: Log) -> None:
-    log.apply(DeleteTopic("there"))
-    late = CommitOffsets("g", [("there", 0, 5, "")])
-    assert log.code(late) is Code.UNKNOWN_TOPIC_OR_PARTITION
-    log.topic(1, name="there")
-    assert not log.image.group_offsets
-
-
-def test_offsets_are_kept_by_group_topic_and_partition(log: Log) -> None:
-    log.apply(CommitOffsets("g", [("there", 0, 5, "")]))
-    log.apply(CommitOffsets("g", [("there", 0, 4, "back"), ("there", 1, 7, "")]))
-    log.apply(CommitOffsets("h", []))
-    assert log.image.group_offsets == {"g\0there\x000": (4, "back"), "g\0there\x001": (7, "")}
 
 
 def test_producer_ids_are_never_given_twice(log: Log) -> None:

@@ -33,7 +33,6 @@ from nodes.broker.controller.commands import (
 from nodes.broker.controller.machine import Machine
 from nodes.broker.errors import BrokerError, Code
 from nodes.broker.metadata import MetadataImage, PartitionState
-from nodes.broker.metrics import Metrics
 from nodes.broker.partition import Partition
 from nodes.broker.parts import HANDLERS
 from nodes.broker.replicas import Replicas
@@ -271,8 +270,7 @@ class World:
 
         host: Any = node.host
         replicas = Replicas(host, config, controller, connect)
-        ids: Any = None
-        node.context = Context(host, config, controller, replicas, ids, Metrics())
+        node.context = Context.of(host, config, controller, replicas)
         await replicas.start()
         epoch = self.commit(register)
         node.controller.apply_next()

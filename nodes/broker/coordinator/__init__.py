@@ -1,0 +1,1 @@
+"""What brokers coordinate for clients: groups and transactions, kept in internal topics."""
