@@ -63,7 +63,7 @@ SEEDS = {
     "orphan-deleted": 0,
     "premature-retention": 0,
     "stale-epochs": 50,
-    "damage-signed-anew": 10,
+    "damage-signed-anew": 9,
     "enospc-ignored": 0,
     "index-off-by-one": 0,
     "time-rounded-up": 0,
