@@ -39,6 +39,7 @@ from checkers.linearizable.argue import Argued, words
 from checkers.linearizable.calls import objects
 from checkers.linearizable.models import Counter
 from checkers.linearizable.search import NEVER, Call
+from checkers.linearizable.strangers import knows
 from checkers.linearizable.values import Bools, Ints, Ops
 from harness.columns import NULL
 from harness.guarantees import Contract
@@ -48,6 +49,7 @@ from harness.verdict import Verdict
 ANOMALIES = ("stale-read", "future-read", "nonmonotonic-read", "nonlinearizable")
 
 
+@knows(Counter)
 def check(history: History, contract: Contract) -> Verdict:
     """Every read that is too low or too high, key by key."""
     model = Counter()
