@@ -29,6 +29,8 @@ from nodes.broker.log.log import Appended, Log
 from nodes.broker.log.transactions import Marker
 from nodes.broker.metadata import PartitionState
 
+Guard = tuple[int, int, int]
+
 
 @dataclass(slots=True)
 class Progress:
@@ -218,7 +220,7 @@ class Partition:
         """Whether this producer has begun one here that no marker has ended."""
         return producer_id in self.log.transactions.open
 
-    def guard(self, producer_id: int) -> tuple[int, int, int]:
+    def guard(self, producer_id: int) -> Guard:
         """Another one after a marker of this producer, and under another leader (KIP-890)."""
         known = self.log.producers.get(producer_id)
         epoch, markers = (-1, 0) if known is None else (known.epoch, known.markers)
@@ -479,8 +481,9 @@ class Partition:
 
     @property
     def last_stable_offset(self) -> int:
-        """Readers of committed messages get what is below it."""
-        return self.log.transactions.stable_end(self.hw)
+        """Readers of committed messages get what is below it; never before the log's start, which
+        retention may have moved into a transaction that is open."""
+        return max(self.log.transactions.stable_end(self.hw), self.log.start_offset)
 
     def read(self, offset: int, max_bytes: int, upto: int, *, at_least_one: bool) -> bytes:
         """Raises BrokerError OFFSET_OUT_OF_RANGE."""

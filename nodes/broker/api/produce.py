@@ -111,7 +111,7 @@ async def _verified(
     place = partition.state.topic, partition.state.partition
     before = partition.guard(producer[0])
     try:
-        await context.verifier.verify(body.transactional_id, producer, place)
+        await context.verifier.verify(body.transactional_id, producer, place, before)
         if not partition.is_in_transaction(producer[0]) and partition.guard(producer[0]) != before:
             raise BrokerError(Code.NOT_ENOUGH_REPLICAS, "a transaction was ended meanwhile")
         wait = _append(context, body, part, partition, records)

@@ -26,12 +26,16 @@ class Appending:
         marker = Marker(ending.committed, ending.coordinator_epoch)
         try:
             partition = self._replicas.get(*place)
+            epoch = partition.state.leader_epoch
             if place[0] == GROUPS.name and self.groups is not None:
                 producer = Producer(ending.producer_id, ending.epoch)
                 last = self.groups.numbered(place[1]).end(producer, marker)
             else:
                 last = partition.append_marker(ending.producer_id, ending.epoch, marker).last_offset
             await partition.flush_if_due()
+            if partition.state.leader_epoch != epoch:
+                # Meanwhile others led: what is at this offset now may be another's.
+                return Code.NOT_LEADER_OR_FOLLOWER
             return await partition.wait_replicated(last, TIMEOUT_S, partition.min_isr)
         except (BrokerError, LogError) as error:
             return Code(error.code)

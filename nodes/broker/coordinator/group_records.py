@@ -135,6 +135,8 @@ class GroupsState:
     def _forget(self, group: str, place: Place) -> None:
         known = self.offsets.get(group, {})
         known.pop(place, None)
+        for pending in self.pending.values():  # compaction takes them for older than this, too
+            pending.pop((group, place), None)
         self._written.pop((group, place), None)
         if not known:
             self.offsets.pop(group, None)

@@ -132,16 +132,18 @@ class GroupCoordinator:
     ) -> None:
         """They count when the transaction is committed. Raises BrokerError, LogError."""
         shard = self._shard(name)
-        if who.generation >= 0 or who.id or who.instance is not None:
-            self._require_committer(name, who)
         partition = shard.partition
         if not partition.is_in_transaction(producer[0]):
             before = partition.guard(producer[0])
-            await self._verifier.verify(transactional_id, producer, (GROUPS.name, shard.number))
+            place = GROUPS.name, shard.number
+            await self._verifier.verify(transactional_id, producer, place, before)
             ended = partition.guard(producer[0]) != before
             if ended and not partition.is_in_transaction(producer[0]):
                 text = "a transaction was ended meanwhile"
                 raise BrokerError(Code.COORDINATOR_NOT_AVAILABLE, text)
+            shard.require()
+        if who.generation >= 0 or who.id or who.instance is not None:
+            self._require_committer(name, who)  # now: a generation may have begun meanwhile
         records = [offset.record(name, place) for place, offset in offsets.items()]
         await shard.settled(shard.write(records, Producer(*producer)))
 
@@ -202,7 +204,9 @@ class GroupCoordinator:
         await shard.settled(self._forget(shard, name))
 
     def _forget(self, shard: _Shard, name: str) -> int:
-        records = [forgotten_offset(name, p) for p in shard.state.offsets.get(name, {})]
+        places = dict.fromkeys(shard.state.offsets.get(name, {}))
+        places |= dict.fromkeys(sorted(shard.state.unstable(name)))
+        records = [forgotten_offset(name, place) for place in places]
         last = shard.write([*records, forgotten_group(name)])
         group = self._groups.pop(name, None)
         if group is not None:
@@ -291,8 +295,13 @@ class GroupCoordinator:
                 continue
             since_ms = -1 if group is None else group.changed_ms
             offsets = shard.state.offsets.get(name, {})
-            old = [p for p, o in offsets.items() if max(o.committed_ms, since_ms) < before_ms]
-            if len(old) == len(offsets) and since_ms < before_ms:
+            unstable = shard.state.unstable(name)
+            old = [
+                place
+                for place, offset in offsets.items()
+                if max(offset.committed_ms, since_ms) < before_ms and place not in unstable
+            ]
+            if len(old) == len(offsets) and since_ms < before_ms and not unstable:
                 try:
                     self._forget(shard, name)
                 except (BrokerError, LogError) as error:

@@ -17,7 +17,8 @@ from nodes.broker.log.batch import batches
 from nodes.broker.log.errors import CorruptBatch
 from nodes.broker.log.transactions import Marker, read_marker
 
-_BATCH_BYTES = 1 << 20
+_BATCH_BYTES = 2**31 - 1
+"""The builder drops in silence what goes over it, and these records were counted already."""
 _INTS = {size: Struct(f">{code}") for size, code in ((1, "b"), (2, "h"), (4, "i"), (8, "q"))}
 
 

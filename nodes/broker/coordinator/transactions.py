@@ -64,7 +64,7 @@ class TransactionCoordinator:
         self._ids, self._markers = ids, markers
         self.shards: Shards[Transactions] = Shards(host, TRANSACTIONS, Transactions)
         self.shards.on_loaded = self._take_up
-        self._previous: dict[str, tuple[int, int]] = {}  # before the last raise of an epoch
+        self._previous: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {}  # before and after
         self._finishing: dict[str, asyncio.Task[None]] = {}
         self._upkeep: asyncio.Task[None] | None = None
 
@@ -116,6 +116,10 @@ class TransactionCoordinator:
             raise BrokerError(Code.CONCURRENT_TRANSACTIONS, "its last one was being ended")
         known = self._next(known, id, timeout_ms, fresh)
         last = self._write(shard, known)
+        # Only who said whom it follows may ask again: another one's answer is not for it.
+        self._previous.pop(id, None)
+        if expected is not None:
+            self._previous[id] = expected, (known.producer_id, known.epoch)
         await shard.settled(last)
         return known.producer_id, known.epoch
 
@@ -124,16 +128,14 @@ class TransactionCoordinator:
         now = known.producer_id, known.epoch
         if expected == now:
             return None
-        if self._previous.get(known.id) == expected and known.stage is Stage.EMPTY:
+        if self._previous.get(known.id) == (expected, now) and known.stage is Stage.EMPTY:
             return now
         raise BrokerError(Code.PRODUCER_FENCED, f"{expected} is over; it is {now}")
 
     def _next(self, known: Transaction | None, id: str, timeout_ms: int, fresh: int) -> Transaction:
         now_ms = self._now_ms()
         if known is None or known.epoch >= EPOCH_MAX:
-            self._previous.pop(id, None)
             return Transaction(id, fresh, 0, timeout_ms, changed_ms=now_ms)
-        self._previous[id] = known.producer_id, known.epoch
         return Transaction(id, known.producer_id, known.epoch + 1, timeout_ms, changed_ms=now_ms)
 
     # -- AddPartitionsToTxn, AddOffsetsToTxn -------------------------------------------------
@@ -299,6 +301,7 @@ class TransactionCoordinator:
                 self._abort(shard, known)
             elif known.stage.is_idle and now_ms - known.changed_ms > expires_ms:
                 shard.write([known.forgotten()])
+                self._previous.pop(known.id, None)
         except (BrokerError, LogError) as error:
             self._host.log("transaction.not-aborted", id=known.id, error=str(error))
 

@@ -18,6 +18,7 @@ from nodes.broker.coordinator.topics import TRANSACTIONS, place_of
 from nodes.broker.coordinator.transaction import Place
 from nodes.broker.coordinator.transactions import TransactionCoordinator
 from nodes.broker.errors import BrokerError, Code
+from nodes.broker.partition import Guard
 from nodes.broker.peers import Peers
 
 VERSION = 4
@@ -34,6 +35,8 @@ _LATER = frozenset(
     }
 )
 
+_Key = tuple[tuple[int, int], Place, Guard]
+
 
 class Verifier:
     """`id` is this broker's, whose own coordinator is asked without a connection."""
@@ -42,21 +45,22 @@ class Verifier:
         self, id: int, controller: Controller, own: TransactionCoordinator, peers: Peers
     ) -> None:
         self._id, self._controller, self._own, self._peers = id, controller, own, peers
-        self._asking: dict[tuple[int, int, Place], asyncio.Task[None]] = {}
+        self._asking: dict[_Key, asyncio.Task[None]] = {}
 
     async def close(self) -> None:
         for task in list(self._asking.values()):
             task.cancel()
         self._peers.close()
 
-    async def verify(self, id: str, producer: tuple[int, int], place: Place) -> None:
+    async def verify(self, id: str, producer: tuple[int, int], place: Place, guard: Guard) -> None:
         """Return if the partition takes part. Who asks the same meanwhile gets the same answer,
-        and in the order of asking: a producer's batches stay in order.
+        and in the order of asking: a producer's batches stay in order. Who asks after a marker
+        does not ask the same: the answer that is on its way may be of before it.
 
         Raises:
             BrokerError: it does not; or nobody knows, which is what a producer asks again after.
         """
-        key = (*producer, place)
+        key = producer, place, guard
         task = self._asking.get(key)
         if task is None:
             task = asyncio.create_task(self._verify(id, producer, place), name=f"verifying {id}")
@@ -64,7 +68,7 @@ class Verifier:
             task.add_done_callback(lambda done: self._verified(key, done))
         await asyncio.shield(task)
 
-    def _verified(self, key: tuple[int, int, Place], task: asyncio.Task[None]) -> None:
+    def _verified(self, key: _Key, task: asyncio.Task[None]) -> None:
         del self._asking[key]
         if not task.cancelled():
             task.exception()  # whoever waited for it has gone, perhaps

@@ -10,7 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from nodes.broker.controller.commands import DeleteTopic
-from nodes.broker.errors import Code
+from nodes.broker.coordinator.group import Who
+from nodes.broker.errors import BrokerError, Code
 from nodes.broker.producer_ids import BLOCK
 from tests.nodes.broker.api.broker import ME, NAMES, OTHER, Broker
 from tests.nodes.broker.api.test_transactions import Producer
@@ -313,6 +314,63 @@ async def test_a_member_of_another_generation_commits_nothing_in_a_transaction(
     code = await transaction.commit(5, generation_id=4, member_id="somebody")
     assert code == Code.ILLEGAL_GENERATION
     assert await transaction.commit(5, member_id="somebody") == Code.UNKNOWN_MEMBER_ID
+
+
+async def test_a_generation_that_ends_while_it_is_verified_commits_nothing(broker: Broker) -> None:
+    await broker.create_topic()
+    transaction = Transaction(broker)
+    await transaction.begin()
+    groups, verifier = broker.context.groups, broker.context.verifier
+    honest, checked = verifier.verify, groups._require_committer
+    generation = 4
+
+    async def slow(*asked: Any) -> None:
+        nonlocal generation
+        await honest(*asked)
+        generation = 5
+
+    def require(name: str, who: Who) -> None:
+        if who.generation != generation:
+            raise BrokerError(Code.ILLEGAL_GENERATION)
+
+    verifier.verify, groups._require_committer = slow, require  # type: ignore[method-assign]
+    code = await transaction.commit(5, generation_id=4, member_id="somebody")
+    assert code == Code.ILLEGAL_GENERATION
+    groups._require_committer = checked  # type: ignore[method-assign]
+    assert await stable(broker) == (0, -1)
+
+
+async def test_offsets_do_not_expire_while_a_transaction_commits_them(broker: Broker) -> None:
+    """Compaction, which sees the tombstone behind them, would have them go."""
+    await broker.create_topic()
+    await commit(broker, 5)
+    transaction = Transaction(broker)
+    await transaction.begin()
+    await transaction.commit(7)
+    groups = broker.context.groups
+    (shard,) = groups.shards
+    groups._expire(shard, broker.context.host.clock.wall_ns() // 1_000_000 + 60_000)
+    assert await committed(broker) == (5, "")
+    await transaction.producer.end(commit=True)
+    await transaction.producer.is_over()
+    assert await committed(broker) == (7, "")
+
+
+async def test_a_group_that_is_deleted_takes_what_transactions_commit_with_it(
+    broker: Broker,
+) -> None:
+    await broker.create_topic()
+    await commit(broker, 5)
+    transaction = Transaction(broker)
+    await transaction.begin()
+    await transaction.commit(7)
+    answer = await broker.ask("DeleteGroups", 2, groups_names=["g"])
+    assert [each.error_code for each in answer.results] == [0]
+    await transaction.producer.end(commit=True)
+    await transaction.producer.is_over()
+    assert await stable(broker) == (0, -1)
+    await moved(broker)
+    assert await stable(broker) == (0, -1), "nor does the next coordinator know more"
 
 
 # -- InitProducerId ------------------------------------------------------------------------------

@@ -12,8 +12,11 @@ from msgspec.structs import replace
 
 from harness.deadline import wait_until
 from nodes.broker.controller.commands import DeleteTopic
+from nodes.broker.coordinator.markers import Ending
 from nodes.broker.coordinator.transaction import EPOCH_MAX, Stage, Transaction
 from nodes.broker.errors import Code
+from nodes.broker.log.transactions import Marker
+from nodes.broker.partition import Guard
 from tests.nodes.broker.api.broker import ME, NAMES, OTHER, Broker, batch, fetched
 
 ALONE = ((ME,),)
@@ -273,6 +276,28 @@ async def test_a_producer_that_was_replaced_may_not_go_on(
     assert heir.known().stage is Stage.ONGOING, "and harms nobody"
 
 
+async def test_who_was_replaced_is_not_told_its_heirs_epoch(
+    broker: Broker, producer: Producer
+) -> None:
+    """It would be for the answer that it had asked for, if it had: two would be one producer."""
+    heir = Producer(broker)
+    await heir.init()
+    assert await producer.init(again=True) == Code.PRODUCER_FENCED
+    assert await heir.init(again=True) == 0
+    assert (heir.id, heir.epoch) == (producer.id, producer.epoch + 2)
+
+
+async def test_what_another_coordinator_answered_is_not_answered_again(
+    broker: Broker, producer: Producer
+) -> None:
+    before = producer.id, producer.epoch
+    assert await producer.init(again=True) == 0
+    (shard,) = broker.context.transactions.shards
+    shard.write([replace(producer.known(), epoch=producer.epoch + 1).record()])
+    producer.id, producer.epoch = before
+    assert await producer.init(again=True) == Code.PRODUCER_FENCED, "others lead it since"
+
+
 async def test_a_producer_id_whose_epochs_are_used_up_is_replaced(
     broker: Broker, producer: Producer
 ) -> None:
@@ -332,14 +357,69 @@ async def test_a_marker_that_comes_while_it_is_verified_keeps_a_batch_out(
     verifier = broker.context.verifier
     honest = verifier.verify
 
-    async def slow(id: str, sender: tuple[int, int], place: tuple[str, int]) -> None:
-        await honest(id, sender, place)
+    async def slow(id: str, sender: tuple[int, int], place: tuple[str, int], guard: Guard) -> None:
+        await honest(id, sender, place, guard)
         await producer.end(commit=False)
         await producer.is_over()
 
     verifier.verify = slow  # type: ignore[method-assign]
     assert await producer.send(b"late") == Code.NOT_ENOUGH_REPLICAS
     assert await stable(broker) == (1, 1), "the marker, and nothing that is open"
+
+
+async def test_an_answer_of_before_the_marker_lets_in_nobody_who_asks_after_it(
+    broker: Broker, producer: Producer
+) -> None:
+    """Though the question is the same, and still under way."""
+    await producer.add(0)
+    coordinator, answers = broker.context.transactions, asyncio.Event()
+    honest = coordinator.verify
+
+    async def slow(id: str, sender: tuple[int, int], place: tuple[str, int]) -> None:
+        await honest(id, sender, place)
+        await answers.wait()
+
+    coordinator.verify = slow  # type: ignore[method-assign]
+    first = asyncio.ensure_future(producer.send(b"0"))
+    await broker.settle()
+    await producer.end(commit=False)
+    await producer.is_over()
+    second = asyncio.ensure_future(producer.send(b"0"))
+    await broker.settle()
+    answers.set()
+    assert await first == Code.NOT_ENOUGH_REPLICAS
+    assert await second == Code.INVALID_TXN_STATE
+    assert await stable(broker) == (1, 1), "the marker, and nothing that is open"
+
+
+async def test_a_marker_of_an_epoch_that_is_over_is_not_taken_for_written(
+    broker: Broker, producer: Producer
+) -> None:
+    """Others led while it was flushed, and cut it off: at its offset there is something else."""
+    partition = broker.partition()
+
+    async def slow() -> None:
+        partition.lead(replace(partition.state, leader_epoch=partition.state.leader_epoch + 1))
+
+    partition.flush_if_due = slow  # type: ignore[method-assign]
+    ending = Ending(producer.id, producer.epoch, True, 0)
+    assert await broker.context.append_marker(ending, ("t", 0)) is Code.NOT_LEADER_OR_FOLLOWER
+    del partition.flush_if_due
+    assert await broker.context.append_marker(ending, ("t", 0)) is Code.NONE
+
+
+async def test_what_is_stable_ends_in_the_log_though_it_begins_in_a_transaction(
+    broker: Broker, producer: Producer
+) -> None:
+    """Else who begins at the end of what is stable is out of range, for ever."""
+    await producer.add(0)
+    for number in range(3):
+        await producer.send(b"%d" % number)
+    partition = broker.partition()
+    partition.log.delete_before(2)
+    assert partition.last_stable_offset == 2
+    partition.append_marker(producer.id, producer.epoch, Marker(True, 0))
+    assert partition.last_stable_offset == 4
 
 
 async def test_batches_that_are_verified_together_stay_in_order(

@@ -73,6 +73,13 @@ def test_what_is_no_such_record_is_said_to_be_none(record: Record) -> None:
         Transactions().apply(Written(0, [record]))
 
 
+def test_a_batch_holds_all_records_however_many_they_are() -> None:
+    """Those of a commit of many partitions with long notes, say."""
+    records = [Record(b"%d" % number, bytes(4000)) for number in range(400)]
+    (one,) = written(bytes(batch_of(records, 5, None)))
+    assert one.records == records
+
+
 def test_batches_say_whose_transaction_they_are_of_and_how_it_ended() -> None:
     data = batch_of([Record(b"k", None)], 5, Producer(3, 1))
     (one,) = written(bytes(data))
