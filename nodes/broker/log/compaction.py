@@ -30,7 +30,8 @@ from kafka.codec import (
 from nodes.broker.log.batch import HEADER, HEADER_SIZE, LENGTH_FROM, Batch, Buffer, sign
 from nodes.broker.log.errors import CorruptBatch
 
-HORIZON = 0x40
+HORIZON, COMPRESSION = 0x40, 0x07
+"""Of the attributes."""
 _CODECS: Mapping[int, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]] = {
     1: (gzip_decode, gzip_encode),
     2: (snappy_decode, snappy_encode),
@@ -123,7 +124,9 @@ def left_of(batch: Batch, kept: Sequence[Record], horizon_ms: int | None) -> byt
     if horizon_ms is not None:
         attributes, base_ms = attributes | HORIZON, horizon_ms
     payload = b"".join(_encoded(record, base_ms) for record in kept)
-    if batch.compression and kept:
+    if not kept:
+        attributes &= ~COMPRESSION  # to decompress nothing is an error for most clients
+    elif batch.compression:
         payload = _CODECS[batch.compression][1](payload)
     newest = max((record.timestamp for record in kept), default=batch.max_timestamp)
     if batch.is_stamped:

@@ -49,7 +49,7 @@ from nodes.broker.log.errors import (
 from nodes.broker.log.producers import Producers
 from nodes.broker.log.records import first_at_or_after, newest_record
 from nodes.broker.log.recovery import Recovered, Recovery
-from nodes.broker.log.segment import Segment
+from nodes.broker.log.segment import NEVER, Segment
 from nodes.broker.log.segments import Segments
 from nodes.broker.log.snapshots import Snapshots
 from nodes.broker.log.state import State, claim, load_state, remove_folder
@@ -477,7 +477,7 @@ class Log:
 
     async def _truncate(self, offset: int, still: Callable[[], bool]) -> bool:
         offset = max(self.segments.floor(offset), self.start_offset)
-        await self._durability.lower(offset)
+        await self._durability.lower(min(offset, self.segments.end_before(offset)))
         # From here to the end nothing waits.
         if offset >= self.end_offset or not still():
             return False
@@ -487,8 +487,8 @@ class Log:
     def _cut(self, offset: int) -> None:
         self.segments.cut(offset)
         self._cleaned_to = min(self._cleaned_to, offset)
-        if self.end_offset < offset:
-            self.segments.restart(offset)  # the batch that holds the start went, too
+        if self.end_offset < self.start_offset:
+            self.segments.restart(self.start_offset)  # the batch that holds the start went, too
         self._state.recovery_point = min(self._state.recovery_point, self.end_offset)
         self.epochs.truncate_to(self.end_offset)
         self._snapshots.drop(self._snapshots.above(self.end_offset))
@@ -534,7 +534,8 @@ class Log:
         config = self.config
         async with self._durability.turn:
             self._durability.require_disk()
-            old_ms = now_ms - config.min_compaction_lag_ms
+            lag_ms = config.min_compaction_lag_ms  # 0: whatever time it says that it is of
+            old_ms = now_ms - lag_ms if lag_ms else NEVER
             closed = self.segments.closed(bound, old_ms)
             dirty = sum(segment.size for segment in closed if segment.end > self._cleaned_to)
             total = sum(segment.size for segment in closed)

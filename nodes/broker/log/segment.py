@@ -109,6 +109,23 @@ class Segment:
                 return at
         raise CorruptBatch(f"offset {offset} is not found in {self.stem}.log")
 
+    def end_before(self, offset: int) -> int:
+        """Where the batch ends that is before the one that holds `offset`; `base` without one."""
+        position = self.position_of(offset)
+        if not position:
+            return self.base
+        try:
+            return self._end_at(position)
+        except CorruptBatch:
+            self._index_again()
+            return self._end_at(position)
+
+    def _end_at(self, position: int) -> int:
+        for at, batch in self._walk_from(self.index.place_of_position(position - 1)):
+            if at + batch.size >= position:
+                return batch.next_offset
+        raise CorruptBatch(f"no batch ends at {position} in {self.stem}.log")
+
     def _walk_from(self, place: int) -> Iterator[tuple[int, Batch]]:
         """The batches from an entry of the index on, if there is one where it points."""
         position, last_offset = self.index.entry(place)

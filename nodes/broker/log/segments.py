@@ -140,6 +140,14 @@ class Segments:
 
     # -- shrinking ---------------------------------------------------------------------------
 
+    def end_before(self, offset: int) -> int:
+        """Where the log ends after `cut`: before `offset`, where compaction left nothing between;
+        base ≤ offset."""
+        place = self._place_of(offset)
+        if place and self._all[place].base == offset:
+            place -= 1
+        return self._all[place].end_before(offset)
+
     def cut(self, offset: int) -> None:
         """Drop the batch that holds `offset` and all after it; base ≤ offset. Raises OSError."""
         self.names_synced = False
