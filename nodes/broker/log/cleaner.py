@@ -186,6 +186,9 @@ async def replace(
     """Have one segment of what is left of these take their place. Raises OSError."""
     first = group[0]
     await _write(disk, first, _left(group, cleaning))
+    if not segments.has(group):  # retention has let go of some of them meanwhile
+        disk.remove(f"{first.stem}{SUFFIX}")
+        return
     # From here to the new one nothing waits. An index of the old one must not be believed of it.
     for suffix in ("index", "timeindex"):
         if disk.exists(f"{first.stem}.{suffix}"):

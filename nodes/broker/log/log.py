@@ -582,11 +582,24 @@ class Log:
         if self.config.compacts:
             aborted = [each.marker_offset for each in self.transactions.aborted]
             self.transactions.forget(at for at in aborted if not self._has_marker(at))
+            for producer_id, first in list(self.transactions.open.items()):
+                if not self._has_begun(producer_id, first):
+                    del self.transactions.open[producer_id]
 
     def _has_marker(self, offset: int) -> bool:
         """Whether compaction has left it: who is told of an abort skips all up to its marker."""
         first = next(self.segments.headers(offset), None)
         return first is not None and first.base_offset == offset and first.is_control
+
+    def _has_begun(self, producer_id: int, offset: int) -> bool:
+        """Whether a transaction that an old snapshot has as open began here. If compaction has left
+        nothing of that, it has ended, and its marker is gone, too."""
+        if offset < self.segments.base:
+            return True
+        first = next(self.segments.headers(offset), None)
+        return (
+            first is not None and first.base_offset == offset and first.producer_id == producer_id
+        )
 
     def _replay(self, producers: Producers, start: int) -> None:
         for batch in self.segments.headers(start):

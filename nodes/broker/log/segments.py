@@ -155,6 +155,10 @@ class Segments:
             self._all.pop().remove()
         self._all[-1].truncate(offset)
 
+    def has(self, group: list[Segment]) -> bool:
+        """Whether all of these are still of the log."""
+        return all(segment in self._all for segment in group)
+
     def merge(self, group: list[Segment]) -> Segment:
         """The file of the first of these holds all that is left of them now; the files of the
         others are the caller's to remove. Returns the segment of that file. Raises OSError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import tempfile
 from collections.abc import Sequence
@@ -205,6 +206,52 @@ async def test_what_was_aborted_goes_at_once_and_its_marker_in_time(tmp_path: Pa
     log = await opened(disk)
     assert log.transactions.aborted == [] and log.transactions.open == {}
     assert [key for _, _, key, _ in read(log)][:2] == keys[:2]
+
+
+async def test_an_old_snapshot_opens_no_transaction_whose_marker_is_gone(tmp_path: Path) -> None:
+    """The newer ones went with the power: snapshots are not synced."""
+    disk = QuickDisk(tmp_path)
+    log = await opened(disk)
+
+    def fill() -> None:
+        log.append_leader(batch([(b"fill", b"." * 200)]), 0, 0)
+
+    log.append_leader(batch([(b"k", b"v")], producer=1, sequence=0, transactional=True), 0, 0)
+    fill()
+    fill()
+    old = max(log._snapshots.offsets())
+    log.append_marker(1, 1, Marker(False, 0), 0, 0)
+    for _ in range(4):
+        fill()
+    for hour in range(1, 8):
+        log._cleaned_to = 0
+        await log.compact(hour * (HOUR_MS + 1), log.end_offset)
+    assert log.transactions.open == {}
+    await log.checkpoint()
+    log.abandon()
+    for at in log._snapshots.offsets():
+        if at != old:
+            disk.remove(f"t-0/{at:020d}.snapshot")
+    log = await opened(disk)
+    assert log.transactions.open == {}, "nobody would ever end it"
+
+
+async def test_segments_that_retention_lets_go_meanwhile_are_not_compacted(tmp_path: Path) -> None:
+    disk = QuickDisk(tmp_path)
+    log = await opened(disk)
+    for number in range(8):
+        log.append_leader(batch([(b"%d" % (number % 3), b"." * 100)]), 0, 0)
+    compacting = asyncio.ensure_future(log.compact(0, log.end_offset))
+    while not any(name.endswith(".cleaned") for name in disk.listdir("t-0")):
+        await asyncio.sleep(0)
+    log.delete_before(log.segments.closed(log.end_offset, 0)[1].end)
+    await compacting
+    log._check()
+    await log.checkpoint()
+    rows = read(log)
+    log.abandon()
+    log = await opened(disk)
+    assert read(log) == rows
 
 
 async def test_nothing_above_the_bound_is_touched(tmp_path: Path) -> None:
