@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from checkers.strangers import knows
 from checkers.told import Told, judged
 from checkers.transactions import Ints, shown
 from checkers.txn_cases import Cases
@@ -33,6 +34,7 @@ from harness.verdict import Finding, Verdict
 ANOMALIES = ("G2",)
 
 
+@knows(("insert", "read"))
 def check(history: History, contract: Contract) -> Verdict:
     """Of two inserts that each make sure that the other is not there, one takes place at most."""
     begin, key, _, odd = _inserts(history)

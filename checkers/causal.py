@@ -44,12 +44,13 @@ from itertools import pairwise
 import numpy as np
 
 from checkers import causal_memory
-from checkers.accesses import NOBODY, Accesses
+from checkers.accesses import NOBODY, READS, WRITES, Accesses
 from checkers.causal_order import OTHER, READ, SESSION, Order, told_of
 from checkers.causal_words import Argument, Words
 from checkers.cycles import Edges, components
 from checkers.knowns import Knowns
 from checkers.linearizable.values import Ints
+from checkers.strangers import knows
 from checkers.told import Told, judged
 from checkers.txn_cases import Cases
 from harness.guarantees import Contract
@@ -68,6 +69,7 @@ MODELS: Mapping[str, tuple[str, ...]] = {
 """What each of the models forbids: causal consistency, causal convergence, causal memory."""
 
 
+@knows((*READS, *WRITES))
 def check(history: History, contract: Contract, examples: int = EXAMPLES_MAX) -> Verdict:
     """Registers are causally consistent: nobody sees an effect and then not its cause."""
     accesses = Accesses.of(history)

@@ -24,7 +24,8 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from checkers.growing import Addition, Collection, Reading, collections, plain
+from checkers.growing import ADDS, Addition, Collection, Reading, collections, plain
+from checkers.strangers import knows
 from checkers.told import Told, judged
 from checkers.transactions import shown
 from checkers.txn_cases import Cases
@@ -39,6 +40,7 @@ Case = tuple[Collection, Reading, Addition, Addition, Reading | None]
 not acknowledged."""
 
 
+@knows((*ADDS, "read"))
 def check(history: History, contract: Contract) -> Verdict:
     """Who sees an effect sees what had happened before its cause began."""
     found, odd = collections(history)

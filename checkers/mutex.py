@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from checkers.locks import Granted, Hold, Lock, locks
+from checkers.strangers import knows
 from checkers.told import Told, judged
 from checkers.txn_cases import Cases
 from harness.guarantees import Contract
@@ -45,6 +46,7 @@ Pair = tuple[Sequence[Granted], Granted]
 """One that contradicts what others show together."""
 
 
+@knows(("acquire", "release", "write", "read"))
 def check(history: History, contract: Contract) -> Verdict:
     """A lock is held by one at a time, and its resource takes no orders of holders of the past."""
     lease_ms = contract.promises.get("lease-ms")

@@ -34,6 +34,7 @@ import numpy as np
 
 from checkers.linearizable.values import Bools, Ints
 from checkers.presence import NEVER, Presence
+from checkers.strangers import knows
 from checkers.told import Told, judged
 from checkers.transactions import shown
 from checkers.txn_cases import Cases
@@ -48,6 +49,7 @@ WORST_MAX = 8
 """Elements that were missing longest, of which the numbers speak one by one."""
 
 
+@knows(("add", "read"))
 def check(history: History, contract: Contract) -> Verdict:
     """Every element that is not where it should be."""
     whole = Presence(history)

@@ -34,6 +34,7 @@ import numpy as np
 
 from checkers.bags import Bags, Moves
 from checkers.linearizable.values import Bools, Ints
+from checkers.strangers import knows
 from checkers.told import Told, judged
 from checkers.transactions import shown
 from checkers.txn_cases import Cases
@@ -51,6 +52,7 @@ NAMED_MAX = 8
 """Values or operations that a sentence names."""
 
 
+@knows(("enqueue", "dequeue", "drain"))
 def check(history: History, contract: Contract) -> Verdict:
     """Every value that did not come out as often as it was put in."""
     whole = Bags(history)

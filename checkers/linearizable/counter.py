@@ -39,8 +39,8 @@ from checkers.linearizable.argue import Argued, words
 from checkers.linearizable.calls import objects
 from checkers.linearizable.models import Counter
 from checkers.linearizable.search import NEVER, Call
-from checkers.linearizable.strangers import knows
 from checkers.linearizable.values import Bools, Ints, Ops
+from checkers.strangers import knows
 from harness.columns import NULL
 from harness.guarantees import Contract
 from harness.history import History
@@ -49,7 +49,7 @@ from harness.verdict import Verdict
 ANOMALIES = ("stale-read", "future-read", "nonmonotonic-read", "nonlinearizable")
 
 
-@knows(Counter)
+@knows(Counter.fs)
 def check(history: History, contract: Contract) -> Verdict:
     """Every read that is too low or too high, key by key."""
     model = Counter()

@@ -44,7 +44,7 @@ from checkers.linearizable.doubts import Doubts, Places, Short, split
 from checkers.linearizable.held import Values
 from checkers.linearizable.models import PriorityQueue
 from checkers.linearizable.priorities import Judged, ranked
-from checkers.linearizable.strangers import knows
+from checkers.strangers import knows
 from harness.guarantees import Contract
 from harness.history import History
 from harness.verdict import Finding, Verdict
@@ -57,7 +57,7 @@ ANOMALIES = (
 PRIORITY_QUEUE = Container("queue", "insert", "delete-min", over="nothing less")
 
 
-@knows(PriorityQueue)
+@knows(PriorityQueue.fs)
 def check(history: History, contract: Contract) -> Verdict:
     """Every value that came out too early, and every empty queue that was not, key by key."""
     model, budget = PriorityQueue(), linearizable.budget(contract)

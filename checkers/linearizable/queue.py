@@ -41,8 +41,8 @@ from checkers.linearizable.containers import Arguments, Cases, Container
 from checkers.linearizable.held import Strays, Values, unlike_spelled
 from checkers.linearizable.inside import Inside, Line
 from checkers.linearizable.models import Fifo, Unordered
-from checkers.linearizable.strangers import knows
 from checkers.linearizable.values import Bools, Ints, Ops
+from checkers.strangers import knows
 from harness.columns import NULL
 from harness.guarantees import Contract
 from harness.history import History
@@ -56,7 +56,7 @@ ANOMALIES = (
 QUEUE = Container("queue", "enqueue", "dequeue")
 
 
-@knows(Fifo)
+@knows(Fifo.fs)
 def check(history: History, contract: Contract) -> Verdict:
     """Every value that came out wrongly, and every empty queue that was not, key by key."""
     unordered = contract.promises.get("model") == "unordered"

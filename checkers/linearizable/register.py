@@ -38,8 +38,8 @@ from checkers import linearizable
 from checkers.linearizable import values as columns
 from checkers.linearizable.argue import witness, words
 from checkers.linearizable.models import Register
-from checkers.linearizable.strangers import knows
 from checkers.linearizable.values import Bools, Ints, Ops
+from checkers.strangers import knows
 from harness.columns import NULL
 from harness.guarantees import Contract
 from harness.history import History
@@ -52,7 +52,7 @@ Span = tuple[int, int]
 ANOMALIES = ("stale-read", "future-read", "phantom", "G1a", "nonlinearizable")
 
 
-@knows(Register)
+@knows(Register.fs)
 def check(history: History, contract: Contract) -> Verdict:
     """Every value that contradicts others, key by key."""
     model = Register()

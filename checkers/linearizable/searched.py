@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from checkers import linearizable
 from checkers.linearizable.models import Lock, MultiRegister
-from checkers.linearizable.strangers import knows
+from checkers.strangers import knows
 from harness.guarantees import Contract
 from harness.history import History
 from harness.verdict import Verdict
@@ -23,13 +23,13 @@ from harness.verdict import Verdict
 ANOMALIES = ("nonlinearizable",)
 
 
-@knows(Lock)
+@knows(Lock.fs)
 def check_lock(history: History, contract: Contract) -> Verdict:
     """A lock is linearizable: it is held by one at a time, whenever it is acquired."""
     return linearizable.judge(history, Lock(), budget=linearizable.budget(contract))
 
 
-@knows(MultiRegister)
+@knows(MultiRegister.fs)
 def check_registers(history: History, contract: Contract) -> Verdict:
     """Registers that one operation reads and writes together are linearizable."""
     return linearizable.judge(history, MultiRegister(), budget=linearizable.budget(contract))

@@ -35,7 +35,7 @@ from checkers.linearizable.argue import Argued, words
 from checkers.linearizable.calls import Objects, failed, parts
 from checkers.linearizable.models import Set
 from checkers.linearizable.search import NEVER, Call
-from checkers.linearizable.strangers import knows
+from checkers.strangers import knows
 from harness.guarantees import Contract
 from harness.history import History
 from harness.verdict import Verdict
@@ -46,7 +46,7 @@ ANOMALIES = (
 )
 
 
-@knows(Set)
+@knows(Set.fs)
 def check(history: History, contract: Contract) -> Verdict:
     """Every read and add that came too late, key by key."""
     model = Set()

@@ -43,8 +43,8 @@ from checkers.linearizable.doubts import Doubts, Places, Short, split
 from checkers.linearizable.held import Strays, Values, unlike_spelled
 from checkers.linearizable.inside import Inside, Line
 from checkers.linearizable.models import Stack
-from checkers.linearizable.strangers import knows
 from checkers.linearizable.values import Bools, Ints
+from checkers.strangers import knows
 from harness.columns import NULL
 from harness.guarantees import Contract
 from harness.history import History
@@ -64,7 +64,7 @@ CHAIN_MAX = 40
 """Values of a chain up to which each is tried without."""
 
 
-@knows(Stack)
+@knows(Stack.fs)
 def check(history: History, contract: Contract) -> Verdict:
     """Every value that came out from below others, and every empty stack that was not."""
     model, budget, never = Stack(), linearizable.budget(contract), len(history)
