@@ -70,7 +70,7 @@ class Shards(Generic[S]):
             shard = self._shards[number] = Shard(self._host, partition, self._new_state())
             task = asyncio.create_task(self._load(shard), name=f"loading {partition.name}")
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._ended)
 
     async def _load(self, shard: Shard[S]) -> None:
         name, began = shard.partition.name, self._host.clock.monotonic_ns()
@@ -82,6 +82,12 @@ class Shards(Generic[S]):
         took_ms = (self._host.clock.monotonic_ns() - began) // 1_000_000
         self._host.log("coordinator.loaded", partition=name, epoch=shard.epoch, ms=took_ms)
         self.on_loaded(shard)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:  # a bug of ours: it must not go by in silence
+            self._host.log("coordinator.failed", task=task.get_name(), error=f"{error!r}")
 
     async def close(self) -> None:
         for task in list(self._tasks):

@@ -198,6 +198,16 @@ async def test_offsets_that_nobody_uses_are_forgotten_in_time(broker: Broker) ->
     assert await committed(broker) == (-1, "")
 
 
+async def test_a_coordinator_that_fails_to_begin_says_so(broker: Broker) -> None:
+    def fails(shard: Any) -> None:
+        raise AssertionError("a bug")
+
+    broker.context.groups.shards.on_loaded = fails
+    await moved(broker)
+    (event,) = (e for e in broker.events if e["event"] == "coordinator.failed")
+    assert "a bug" in event["error"]
+
+
 # -- in a transaction ----------------------------------------------------------------------------
 
 
