@@ -36,6 +36,7 @@ from nemeses.targets import check, choose
 READY_PATIENCE_S = 1.0
 """How long a restarted node is waited for. It may need peers that are dead, paused or cut off, and
 only the operations that follow this one, on the same process, can bring those back."""
+BEGIN_PATIENCE_S, BEGIN_PAUSE_S = 10.0, 0.05
 
 
 class Kill:
@@ -102,9 +103,19 @@ async def start(cluster: Cluster, node: str) -> Effect:
         async with asyncio.timeout(READY_PATIENCE_S):
             return await cluster.start_node(node)
     except TimeoutError:
+        await _begun(cluster, node)
         if cluster.state(node) is NodeState.DEAD:
             return Effect.unobserved(state="dead")
         return Effect.observed(state=cluster.state(node).value, ready=False)
+
+
+async def _begun(cluster: Cluster, node: str) -> None:
+    """Wait until there is a process, if there is none yet: a machine that has much to do may take
+    a while even for that, and nothing else of this nemesis has to come before it."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + BEGIN_PATIENCE_S
+    while cluster.state(node) is NodeState.DEAD and loop.time() < deadline:
+        await asyncio.sleep(BEGIN_PAUSE_S)
 
 
 def package(rhythm: Rhythm) -> Package:

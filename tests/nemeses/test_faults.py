@@ -83,10 +83,36 @@ async def test_a_start_that_never_happened_is_an_unobserved_one(
         raise AssertionError
 
     monkeypatch.setattr(kill, "READY_PATIENCE_S", 0.01)
+    monkeypatch.setattr(kill, "BEGIN_PATIENCE_S", 0.01)
     cluster = FakeCluster()
     cluster.states["n1"] = NodeState.DEAD
     monkeypatch.setattr(cluster, "start_node", hang)
     assert (await do(Kill(), "start", "all", cluster)).outcome is Outcome.UNOBSERVED
+
+
+async def test_a_process_that_takes_long_to_begin_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a machine with much to do it took a container's server over a second."""
+    cluster, begun = FakeCluster(), asyncio.Event()
+
+    async def slow(node: str) -> Effect:
+        async def begin() -> None:
+            await begun.wait()
+            cluster.states[node] = NodeState.RUNNING
+
+        tasks.append(asyncio.create_task(begin()))
+        asyncio.get_running_loop().call_later(0.05, begun.set)
+        await asyncio.Event().wait()  # it is never ready
+        raise AssertionError
+
+    tasks: list[asyncio.Task[None]] = []
+    monkeypatch.setattr(kill, "READY_PATIENCE_S", 0.01)
+    monkeypatch.setattr(kill, "BEGIN_PAUSE_S", 0.01)
+    cluster.states["n1"] = NodeState.DEAD
+    monkeypatch.setattr(cluster, "start_node", slow)
+    effect = await do(Kill(), "start", "all", cluster)
+    assert effect.evidence["n1"] == {"outcome": "observed", "state": "running", "ready": False}
 
 
 async def test_a_node_that_dies_at_its_start_is_an_error_once_the_others_are_up() -> None:
