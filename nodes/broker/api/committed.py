@@ -152,6 +152,9 @@ async def _group(context: Context, group: str, topics: Iterable[Any] | None, sta
         known, unstable = await context.groups.offsets(group)
     except REFUSALS as error:
         code = code_of(error)
+        if code == Code.COORDINATOR_NOT_AVAILABLE:
+            # Kafka's never says so to this, and aiokafka gives up on it; this it asks again after.
+            code = int(Code.COORDINATOR_LOAD_IN_PROGRESS)
     by_topic: dict[str, list[int]] = {}
     if topics is None:
         for topic, number in sorted(known):

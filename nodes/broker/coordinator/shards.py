@@ -45,7 +45,13 @@ class Shards(Generic[S]):
         Raises:
             BrokerError: this broker is not its coordinator, or does not know all yet.
         """
-        return self.numbered(place_of(image, self.topic, name).partition)
+        try:
+            place = place_of(image, self.topic, name)
+        except BrokerError as error:
+            # Who was sent here knows of a topic that this broker has not heard of yet. Every client
+            # looks again after NOT_COORDINATOR; after the other some give up.
+            raise BrokerError(Code.NOT_COORDINATOR, str(error)) from error
+        return self.numbered(place.partition)
 
     def numbered(self, number: int) -> Shard[S]:
         """Raises BrokerError, as above."""

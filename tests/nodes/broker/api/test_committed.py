@@ -128,6 +128,30 @@ async def test_who_is_not_the_coordinator_any_more_says_so(broker: Broker) -> No
     assert answer.groups[0].error_code == Code.NOT_COORDINATOR, "rather than old offsets"
 
 
+async def test_who_has_not_heard_of_the_topic_of_groups_is_no_coordinator(tmp_path: Path) -> None:
+    """Whoever sent a client here has made it. aiokafka gives up on COORDINATOR_NOT_AVAILABLE."""
+    broker = Broker(tmp_path, {})
+    await broker.start()
+    kind = NAMES["OffsetFetch"].request.OffsetFetchRequestGroup
+    answer = await broker.ask("OffsetFetch", 8, groups=[kind(group_id="g", topics=None)])
+    assert answer.groups[0].error_code == Code.NOT_COORDINATOR
+    await broker.close()
+
+
+async def test_offsets_that_are_not_replicated_yet_are_asked_for_again(broker: Broker) -> None:
+    await broker.create_topic()
+    await commit(broker, 5)
+    (shard,) = broker.context.groups.shards
+
+    async def in_vain(last_offset: int | None = None) -> None:
+        raise BrokerError(Code.COORDINATOR_NOT_AVAILABLE)
+
+    shard.settled = in_vain  # type: ignore[method-assign]
+    kind = NAMES["OffsetFetch"].request.OffsetFetchRequestGroup
+    answer = await broker.ask("OffsetFetch", 8, groups=[kind(group_id="g", topics=None)])
+    assert answer.groups[0].error_code == Code.COORDINATOR_LOAD_IN_PROGRESS
+
+
 async def test_the_next_coordinator_knows_what_was_committed(broker: Broker) -> None:
     await broker.create_topic()
     await commit(broker, 5, metadata="note")
