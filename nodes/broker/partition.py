@@ -280,6 +280,19 @@ class Partition:
         with self._disk_errors():
             await self.log.checkpoint()
 
+    async def settle(self, last_offset: int, epoch: int, timeout_s: float) -> Code:
+        """The outcome for acks=all of what was appended in leader epoch `epoch`: whether it is
+        flushed as it must be, and every in-sync replica has it.
+
+        Raises:
+            BrokerError: the disk failed.
+        """
+        await self.flush_if_due()
+        if self.state.leader_epoch != epoch:
+            # Meanwhile others led: what is at these offsets now may be another's.
+            return Code.NOT_LEADER_OR_FOLLOWER
+        return await self.wait_replicated(last_offset, timeout_s, self.min_isr)
+
     async def wait_replicated(self, last_offset: int, timeout_s: float, min_isr: int) -> Code:
         """Wait until every in-sync replica has `last_offset`: the outcome for acks=all.
 

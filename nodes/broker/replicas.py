@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from harness.host.contract import Host
+from nodes.broker.background import Background
 from nodes.broker.config import NodeConfig
 from nodes.broker.controller.controller import Controller
 from nodes.broker.errors import BrokerError, Code
@@ -64,8 +64,8 @@ class Replicas:
         self._settling: set[Key] = set()
         self._leaving: dict[Key, list[Partition]] = {}
         self._unusable: dict[Key, int] = {}  # at which partition epoch it could not be opened
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.wishes = wishes(host, config, controller, self._spawn)
+        self._background = Background(host, "replicas.failed")
+        self.wishes = wishes(host, config, controller, self._background.spawn)
         self.on_role: Callable[[Partition], None] = lambda partition: None
         self._swept = False
 
@@ -76,11 +76,11 @@ class Replicas:
         self._watermarks.load()
         self._controller.subscribe(self._on_image)
         ms = self._config.ms
-        self._spawn(self._every(ms("replica.lag.time.max.ms") / 2, self.shrink))
+        self._background.spawn(self._every(ms("replica.lag.time.max.ms") / 2, self.shrink))
         pause_ms = ms("replica.high.watermark.checkpoint.interval.ms")
-        self._spawn(self._every(pause_ms, self.checkpoint))
-        self._spawn(self._every(ms("log.retention.check.interval.ms"), self.retain))
-        self._spawn(self._every(ms("log.cleaner.backoff.ms"), self.compact))
+        self._background.spawn(self._every(pause_ms, self.checkpoint))
+        self._background.spawn(self._every(ms("log.retention.check.interval.ms"), self.retain))
+        self._background.spawn(self._every(ms("log.cleaner.backoff.ms"), self.compact))
 
     async def close(self, *, clean: bool) -> None:
         """Stop; with `clean`, store everything so that the next start can believe it.
@@ -88,9 +88,7 @@ class Replicas:
         Raises:
             OSError: not all was stored; then the end was not clean.
         """
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.close()
         await asyncio.gather(*(f.close() for f in self._fetchers.values()))
         partitions = list(self.partitions.values())
         for partition in partitions:
@@ -184,7 +182,7 @@ class Replicas:
             return  # nothing has changed since it could not be opened
         if key not in self._settling:
             self._settling.add(key)
-            self._spawn(self._settle(key))
+            self._background.spawn(self._settle(key))
 
     async def _settle(self, key: Key) -> None:
         try:
@@ -353,17 +351,6 @@ class Replicas:
                 await work()
             except Exception as error:  # a bug of ours must not end the upkeep of all the others
                 self._host.log("replicas.failed", task=work.__name__, error=f"{error!r}")
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:  # a bug of ours: it must not go by in silence
-            self._host.log("replicas.failed", task=task.get_name(), error=f"{error!r}")
 
 
 def _folder(key: Key) -> str:

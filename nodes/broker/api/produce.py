@@ -108,11 +108,8 @@ async def _verified(
 ) -> None:
     """The first batch of a transaction here: once its coordinator expects it, and if no marker came
     meanwhile."""
-    place = partition.state.topic, partition.state.partition
-    before = partition.guard(producer[0])
     try:
-        await context.verifier.verify(body.transactional_id, producer, place, before)
-        if not partition.is_in_transaction(producer[0]) and partition.guard(producer[0]) != before:
+        if not await context.verifier.admits(body.transactional_id, producer, partition):
             raise BrokerError(Code.NOT_ENOUGH_REPLICAS, "a transaction was ended meanwhile")
         wait = _append(context, body, part, partition, records)
     except (BrokerError, LogError) as error:
@@ -151,16 +148,13 @@ async def _settle(
 ) -> None:
     """Wait for what must come before the acknowledgement."""
     try:
-        await partition.flush_if_due()
-        if body.acks == ALL:
-            if partition.state.leader_epoch != epoch:
-                # Meanwhile others led: what is at these offsets now may be another's.
-                raise BrokerError(Code.NOT_LEADER_OR_FOLLOWER)
-            timeout_s = max(body.timeout_ms, 0) / 1000
-            last, min_isr = appended.last_offset, partition.min_isr
-            code = await partition.wait_replicated(last, timeout_s, min_isr)
-            if code is not Code.NONE:
-                raise BrokerError(code)
+        if body.acks != ALL:
+            await partition.flush_if_due()
+            return
+        timeout_s = max(body.timeout_ms, 0) / 1000
+        code = await partition.settle(appended.last_offset, epoch, timeout_s)
+        if code is not Code.NONE:
+            raise BrokerError(code)
     except (BrokerError, LogError, OSError) as error:
         _refuse(part, error)
 

@@ -32,11 +32,7 @@ class Appending:
                 last = self.groups.numbered(place[1]).end(producer, marker)
             else:
                 last = partition.append_marker(ending.producer_id, ending.epoch, marker).last_offset
-            await partition.flush_if_due()
-            if partition.state.leader_epoch != epoch:
-                # Meanwhile others led: what is at this offset now may be another's.
-                return Code.NOT_LEADER_OR_FOLLOWER
-            return await partition.wait_replicated(last, TIMEOUT_S, partition.min_isr)
+            return await partition.settle(last, epoch, TIMEOUT_S)
         except (BrokerError, LogError) as error:
             return Code(error.code)
         except OSError:

@@ -108,6 +108,19 @@ class Member:
     deadline: float = 0.0
     timer: asyncio.TimerHandle | None = None
 
+    @staticmethod
+    def of(wanted: Joining, id: str, assignment: bytes = b"") -> Member:
+        return Member(
+            id,
+            wanted.instance,
+            wanted.client,
+            wanted.host,
+            wanted.rebalance_s,
+            wanted.session_s,
+            wanted.protocols,
+            assignment,
+        )
+
     @property
     def waits(self) -> bool:
         return self.joining is not None or self.syncing is not None
@@ -249,15 +262,7 @@ class Group:
     def _add(self, wanted: Joining, id: str) -> Member:
         if not self.members:
             self.type = wanted.type
-        member = Member(
-            id,
-            wanted.instance,
-            wanted.client,
-            wanted.host,
-            wanted.rebalance_s,
-            wanted.session_s,
-            wanted.protocols,
-        )
+        member = Member.of(wanted, id)
         self._put(member)
         self._more = True
         self._rebalance(f"{id} joins")
@@ -288,16 +293,7 @@ class Group:
         was_leader = self.leader == old.id
         self._forget(old, Code.FENCED_INSTANCE_ID)
         id = self.new_id(wanted.instance)
-        member = Member(
-            id,
-            wanted.instance,
-            wanted.client,
-            wanted.host,
-            wanted.rebalance_s,
-            wanted.session_s,
-            wanted.protocols,
-            old.assignment,
-        )
+        member = Member.of(wanted, id, old.assignment)
         self._put(member)
         if was_leader:
             self.leader = id

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.host.contract import Host
+from nodes.broker.background import Background
 from nodes.broker.config import NodeConfig
 from nodes.broker.controller.controller import Controller
 from nodes.broker.coordinator.group import Group, Joined, Joining, Member, Phase, Who
@@ -54,16 +55,14 @@ class GroupCoordinator:
         self.shards: Shards[GroupsState] = Shards(host, GROUPS, GroupsState)
         self.shards.on_loaded, self.shards.on_dropped = self._loaded, self._dropped
         self._groups: dict[str, Group] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background(host, "groups.failed")
         controller.subscribe(self._on_metadata)
 
     def start(self) -> None:
-        self._spawn(self._keep())
+        self._background.spawn(self._keep())
 
     async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.close()
         await self.shards.close()
 
     # -- members -----------------------------------------------------------------------------
@@ -132,13 +131,8 @@ class GroupCoordinator:
     ) -> None:
         """They count when the transaction is committed. Raises BrokerError, LogError."""
         shard = self._shard(name)
-        partition = shard.partition
-        if not partition.is_in_transaction(producer[0]):
-            before = partition.guard(producer[0])
-            place = GROUPS.name, shard.number
-            await self._verifier.verify(transactional_id, producer, place, before)
-            ended = partition.guard(producer[0]) != before
-            if ended and not partition.is_in_transaction(producer[0]):
+        if not shard.partition.is_in_transaction(producer[0]):
+            if not await self._verifier.admits(transactional_id, producer, shard.partition):
                 text = "a transaction was ended meanwhile"
                 raise BrokerError(Code.COORDINATOR_NOT_AVAILABLE, text)
             shard.require()
@@ -251,7 +245,7 @@ class GroupCoordinator:
         return Group(
             name,
             store,
-            self._spawn,
+            self._background.spawn,
             self._new_id,
             self._host.log,
             lambda: self._host.clock.wall_ns() // 1_000_000,
@@ -323,17 +317,6 @@ class GroupCoordinator:
         if not name:
             raise BrokerError(Code.INVALID_GROUP_ID, "a group has a name")
         return self.shards.of(self._controller.image, name)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:  # a bug of ours: it must not go by in silence
-            self._host.log("groups.failed", task=task.get_name(), error=f"{error!r}")
 
 
 def _is_of(image: MetadataImage, place: Place, offset: Offset) -> bool:

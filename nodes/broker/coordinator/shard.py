@@ -119,9 +119,7 @@ class Shard(Generic[S]):
         self.require()
         last = self._applied - 1 if last_offset is None else last_offset
         with _as_coordinator():
-            await self.partition.flush_if_due()
-            self._require_leader()
-            code = await self.partition.wait_replicated(last, TIMEOUT_S, self.partition.min_isr)
+            code = await self.partition.settle(last, self.epoch, TIMEOUT_S)
             if code is not Code.NONE:
                 raise BrokerError(code)
         self._require_leader()

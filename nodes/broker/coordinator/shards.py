@@ -6,11 +6,11 @@ when it goes, or comes again in another epoch.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from harness.host.contract import Host
+from nodes.broker.background import Background
 from nodes.broker.coordinator.shard import Shard, State
 from nodes.broker.coordinator.topics import Internal, place_of
 from nodes.broker.errors import BrokerError, Code
@@ -31,7 +31,7 @@ class Shards(Generic[S]):
     def __init__(self, host: Host, topic: Internal, new_state: Callable[[], S]) -> None:
         self._host, self.topic, self._new_state = host, topic, new_state
         self._shards: dict[int, Shard[S]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background(host, "coordinator.failed")
         self.on_loaded: Callable[[Shard[S]], None] = lambda shard: None
         self.on_dropped: Callable[[Shard[S]], None] = lambda shard: None
 
@@ -74,9 +74,7 @@ class Shards(Generic[S]):
             self.on_dropped(shard)
         if partition.leading and not partition.closed and partition.offline is None:
             shard = self._shards[number] = Shard(self._host, partition, self._new_state())
-            task = asyncio.create_task(self._load(shard), name=f"loading {partition.name}")
-            self._tasks.add(task)
-            task.add_done_callback(self._ended)
+            self._background.spawn(self._load(shard), f"loading {partition.name}")
 
     async def _load(self, shard: Shard[S]) -> None:
         name, began = shard.partition.name, self._host.clock.monotonic_ns()
@@ -89,16 +87,8 @@ class Shards(Generic[S]):
         self._host.log("coordinator.loaded", partition=name, epoch=shard.epoch, ms=took_ms)
         self.on_loaded(shard)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:  # a bug of ours: it must not go by in silence
-            self._host.log("coordinator.failed", task=task.get_name(), error=f"{error!r}")
-
     async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.close()
         shards, self._shards = self._shards, {}
         for shard in shards.values():
             self.on_dropped(shard)

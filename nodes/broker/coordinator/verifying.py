@@ -18,7 +18,7 @@ from nodes.broker.coordinator.topics import TRANSACTIONS, place_of
 from nodes.broker.coordinator.transaction import Place
 from nodes.broker.coordinator.transactions import TransactionCoordinator
 from nodes.broker.errors import BrokerError, Code
-from nodes.broker.partition import Guard
+from nodes.broker.partition import Guard, Partition
 from nodes.broker.peers import Peers
 
 VERSION = 4
@@ -51,6 +51,14 @@ class Verifier:
         for task in list(self._asking.values()):
             task.cancel()
         self._peers.close()
+
+    async def admits(self, id: str, producer: tuple[int, int], partition: Partition) -> bool:
+        """Whether the first batch of a producer's transaction may be appended now: the coordinator
+        expects it, and no marker came since it was asked. Raises BrokerError, as `verify`."""
+        place = partition.state.topic, partition.state.partition
+        before = partition.guard(producer[0])
+        await self.verify(id, producer, place, before)
+        return partition.is_in_transaction(producer[0]) or partition.guard(producer[0]) == before
 
     async def verify(self, id: str, producer: tuple[int, int], place: Place, guard: Guard) -> None:
         """Return if the partition takes part. Who asks the same meanwhile gets the same answer,

@@ -24,6 +24,7 @@ import msgspec
 from harness.host.contract import Disk
 from nodes.broker.log import epochs as epochs_file
 from nodes.broker.log.batch import (
+    STAMPED,
     Batch,
     Buffer,
     batches,
@@ -267,7 +268,7 @@ class Log:
         if batch.size > config.segment_bytes:
             raise BatchTooLarge(f"{batch.size} bytes fit no segment of {config.segment_bytes}")
         self._check_time(batch, now_ms)
-        if config.compacts and not batch.is_control:
+        if config.compacts:
             self._require_keys(batch, data)
         past = self.producers.check(batch)
         if past is not None:
@@ -278,7 +279,7 @@ class Log:
         if config.stamps:
             stamp(data, 0, batch.size, now_ms)
             batch = _copy(
-                batch, attributes=batch.attributes | 0x08, max_timestamp=now_ms, base_offset=base
+                batch, attributes=batch.attributes | STAMPED, max_timestamp=now_ms, base_offset=base
             )
         batch = _copy(batch, base_offset=base, leader_epoch=epoch)
         self._write(data, [batch], now_ms)
