@@ -37,6 +37,15 @@ def operation(
     return [begun, Op(0, ns(end_s), kind, process, f, given)]
 
 
+def keyed_or_not(
+    begin_s: float, process: int, f: str, value: Any, told: Any, kind: Kind, keyed: bool
+) -> Events:
+    """One of 0.3 s, of an object of its own or of the one under the key "k"."""
+    if keyed:
+        value, told = ["k", value], None if told is None else ["k", told]
+    return operation(begin_s, begin_s + 0.3, process, f, value, told, kind)
+
+
 def send(
     begin_s: float, end_s: float, process: int, *, key: int, value: int, offset: int
 ) -> Events:

@@ -19,7 +19,7 @@ from harness.timeline import parse
 from harness.verdict import Outcome, Verdict
 from tests.checkers.outcomes import in_doubt, with_outcome
 from tests.checkers.witnesses import STRICT, all_stand
-from tests.stories import Events, history, operation
+from tests.stories import Events, history, keyed_or_not, operation
 
 HISTORIES = 2500
 
@@ -309,7 +309,7 @@ def stored(rng: random.Random, flaw: str | None, keyed: bool) -> History:
         if number == at:
             kind = Kind.FAIL if flaw == "G1a" else Kind.OK
             begin += 3 if flaw == "future-read" else 0
-        told.append(_op(begin, number, "add", value, None, kind, keyed))
+        told.append(keyed_or_not(begin, number, "add", value, None, kind, keyed))
         happened = kind is not Kind.INFO or rng.random() < 0.5
         since = number if number == at else begin + 0.3
         if happened and not (flaw == "lost" and number == at):
@@ -319,19 +319,11 @@ def stored(rng: random.Random, flaw: str | None, keyed: bool) -> History:
         read = [v for since, v in present if since < number + 0.6 - (lag if number == at else 0)]
         if flaw == "duplicate" and number == at:
             read.append(rng.choice(read))
-        told.append(_op(number + 0.6, 100 + number, "read", None, read, Kind.OK, keyed))
+        told.append(keyed_or_not(number + 0.6, 100 + number, "read", None, read, Kind.OK, keyed))
     every = [value for _, value in present]
     rng.shuffle(every)
-    told.append(_op(size + 5, 200, "read", None, every, Kind.OK, keyed))
+    told.append(keyed_or_not(size + 5, 200, "read", None, every, Kind.OK, keyed))
     return history(*told)
-
-
-def _op(
-    begin: float, process: int, f: str, value: Any, told: Any, kind: Kind, keyed: bool
-) -> Events:
-    if keyed:
-        value, told = ["k", value], None if told is None else ["k", told]
-    return operation(begin, begin + 0.3, process, f, value, told, kind)
 
 
 @pytest.mark.parametrize("flaw", [None, *set_full.ANOMALIES])

@@ -20,7 +20,7 @@ from harness.timeline import parse
 from harness.verdict import Outcome, Verdict
 from tests.checkers.outcomes import in_doubt, with_outcome
 from tests.checkers.witnesses import STRICT, all_stand
-from tests.stories import Events, history, operation
+from tests.stories import Events, history, keyed_or_not, operation
 
 HISTORIES = 2500
 
@@ -347,26 +347,18 @@ def queued(rng: random.Random, flaw: str | None, keyed: bool) -> History:
         elif kind is Kind.OK:
             sure.add(value)
         if flaw == "future-read" and number == at:
-            told.append(_op(number, 300, "dequeue", None, value, Kind.OK, keyed))
-            told.append(_op(number + 1, number, "enqueue", value, None, kind, keyed))
+            told.append(keyed_or_not(number, 300, "dequeue", None, value, Kind.OK, keyed))
+            told.append(keyed_or_not(number + 1, number, "enqueue", value, None, kind, keyed))
             continue
-        told.append(_op(number, number, "enqueue", value, None, kind, keyed))
+        told.append(keyed_or_not(number, number, "enqueue", value, None, kind, keyed))
         inside += [value] * happened
         if rng.random() < 0.5 and inside and number != at:
             out = inside.pop(rng.randrange(len(inside)))
             # In doubt are only dequeues of what would be missing without them.
             kind = rng.choice([Kind.OK, Kind.INFO]) if out in sure else Kind.OK
-            told.append(_op(number + 0.5, 100 + number, "dequeue", None, out, kind, keyed))
-    told.append(_op(size + 5, 200, "drain", None, inside, Kind.OK, keyed))
+            told.append(keyed_or_not(number + 0.5, 100 + number, "dequeue", None, out, kind, keyed))
+    told.append(keyed_or_not(size + 5, 200, "drain", None, inside, Kind.OK, keyed))
     return history(*told)
-
-
-def _op(
-    begin: float, process: int, f: str, value: Any, told: Any, kind: Kind, keyed: bool
-) -> Events:
-    if keyed:
-        value, told = ["k", value], None if told is None else ["k", told]
-    return operation(begin, begin + 0.3, process, f, value, told, kind)
 
 
 @pytest.mark.parametrize("flaw", [None, *total_queue.ANOMALIES])

@@ -373,6 +373,14 @@ def test_a_machine_without_power_is_silent_and_resets_when_it_is_up_again() -> N
     assert again.heard == []
 
 
+async def is_reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Who writes to a machine that is up again, and knows nothing of the connection, learns it."""
+    await asyncio.sleep(0.1)
+    writer.write(b"b")
+    with pytest.raises(ConnectionResetError):
+        await asyncio.wait_for(reader.read(2), 10)
+
+
 def test_a_machine_that_lost_power_behind_a_cut_resets_when_both_are_over() -> None:
     """Its answer was held and went with the power; seed 3 of a minute under faults waited for the
     reset ever after, and its leader never wrote to that follower again."""
@@ -387,10 +395,7 @@ def test_a_machine_that_lost_power_behind_a_cut_resets_when_both_are_over() -> N
         machine.power_off()
         world.network.heal([back])
         machine.start(listening(Collector))
-        await asyncio.sleep(0.1)
-        writer.write(b"b")
-        with pytest.raises(ConnectionResetError):
-            await asyncio.wait_for(reader.read(2), 10)
+        await is_reset(reader, writer)
 
     with World(1) as world:
         world.run(main(world))
@@ -403,11 +408,7 @@ def test_what_was_under_way_when_the_power_failed_behind_a_cut_holds_nothing_bac
     collector = Collector()
 
     async def main(world: World) -> None:
-        machine = world.machine("n1")
-        world.network.route(("n1", PORT), "c1")
-        machine.start(listening(lambda: collector))
-        await asyncio.sleep(0.01)
-        reader, writer = await asyncio.open_connection("n1", PORT)
+        machine, reader, writer = await reached(world, collector)
         back = world.network.link("n1", "c1")
         writer.write(b"a")
         while not collector.heard:
@@ -417,10 +418,7 @@ def test_what_was_under_way_when_the_power_failed_behind_a_cut_holds_nothing_bac
         await asyncio.sleep(0.1)
         world.network.heal([back])
         machine.start(listening(Collector))
-        await asyncio.sleep(0.1)
-        writer.write(b"b")
-        with pytest.raises(ConnectionResetError):
-            await asyncio.wait_for(reader.read(2), 10)
+        await is_reset(reader, writer)
 
     with World(1) as world:
         world.run(main(world))
